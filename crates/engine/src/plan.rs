@@ -101,8 +101,9 @@ pub struct SourceSpec {
 /// Event time of a source.
 #[derive(Debug, Clone)]
 pub struct WatermarkSpec {
-    /// Index of the time column in the node's (projected) schema. Rows where it is null are bad rows.
-    pub time_column: usize,
+    /// Event time of a row, over the node's (projected) schema, of a timestamp type; a bare column unless the time column is
+    /// computed. Rows where it is null are bad rows.
+    pub time: Arc<dyn PhysicalExpr>,
     /// The `AS` expression over the node's schema, of a timestamp type.
     pub expr: Arc<dyn PhysicalExpr>,
     /// A partition that is polled and empty for so long no longer holds the watermark back.
