@@ -1,0 +1,5 @@
+//! Drives the real binary: what a person types, what comes back on stdout and stderr, and the exit code.
+
+mod basics;
+mod pages;
+mod support;
