@@ -12,8 +12,10 @@ mod data_dir;
 mod duration;
 mod exit;
 mod interrupt;
+mod live;
 mod output;
 mod settings;
+mod testing;
 
 use std::process::ExitCode;
 
