@@ -15,6 +15,7 @@ mod interrupt;
 mod live;
 mod output;
 mod settings;
+mod shell;
 mod testing;
 
 use std::process::ExitCode;
