@@ -257,7 +257,20 @@ def test_state_of_a_newer_version(workspace):
 
 
 def raise_version(data):
-    raise NotImplementedError
+    """The same manifest, as a later format version would seal it."""
+    head, json_line, _ = data.decode().splitlines()
+    kind, version = head.rsplit(" ", 1)
+    text = f"{kind} {int(version) + 1}\n{json_line}\n".encode()
+    return text + f"crc64nvme {crc64_nvme(text):016x}\n".encode()
+
+
+def crc64_nvme(data):
+    crc = (1 << 64) - 1
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x9A6C9329AC4BC9B5 if crc & 1 else 0)
+    return crc ^ ((1 << 64) - 1)
 
 
 @pytest.mark.parametrize("which", ["manifest", "segment"])
