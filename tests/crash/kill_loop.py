@@ -5,6 +5,7 @@
 Then every sink must hold the same rows, as a multiset, as after a run that nobody disturbed. Some rounds also change
 the parallelism from restart to restart.
 """
+import collections
 import pathlib
 import random
 import shutil
@@ -37,7 +38,7 @@ def loop(example, kills, seed, folder, say=print):
     done = rounds = 0
     while done < kills:
         rounds += 1
-        done += disturbed_round(base, example, rng, lasts, rescale=rounds % 2 == 0)
+        done += disturbed_round(base, example, rng, lasts, calm, rescale=rounds % 2 == 0)
         found = outputs(base)
         for sink, rows in calm.items():
             assert found.get(sink) == rows, explain(sink, rows, found.get(sink, []), seed, rounds, base.path)
@@ -47,7 +48,7 @@ def loop(example, kills, seed, folder, say=print):
     return done
 
 
-def disturbed_round(base, example, rng, lasts, rescale):
+def disturbed_round(base, example, rng, lasts, calm, rescale):
     """From nothing to the end, with kills on the way."""
     kills = 0
     for _ in range(RESTARTS_MAX):
@@ -61,12 +62,21 @@ def disturbed_round(base, example, rng, lasts, rescale):
         if process.poll() is None:
             harness.kill(process)
             kills += 1
+            if kills % 5 == 0:
+                never_more_than(calm, outputs(base))
             continue
         errors = process.stderr.read()
         assert process.returncode == 0, f"after {kills} kills the run failed with {process.returncode}:\n{errors[-3000:]}"
         harness.kill(process)
         return kills
     raise AssertionError(f"not finished after {RESTARTS_MAX} restarts: it makes no progress between kills")
+
+
+def never_more_than(calm, found):
+    """What can be seen after a kill is part of the final result: nothing wrong, nothing twice, not even for a while."""
+    for sink, rows in found.items():
+        extra = collections.Counter(rows) - collections.Counter(calm[sink])
+        assert not extra, f"after a kill sink {sink} shows rows that the result does not have: {list(extra)[:3]}"
 
 
 def command(example, parallelism, data):
