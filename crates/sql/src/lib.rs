@@ -1,18 +1,26 @@
 //! Meaning of SQL: dialect, catalog, planner from statements to a dataflow plan, ad-hoc queries.
 
+mod bind;
 mod bound;
 mod diagnostic;
 pub mod dialect;
 mod duration;
+pub mod functions;
 mod parse;
+mod registry;
 pub mod statement;
 mod suggest;
+#[cfg(test)]
+mod testing;
 pub mod types;
 
 pub use crate::{
+    bind::{BindContext, bind, bind_with_warnings},
     bound::{BoundPipeline, BoundSink, BoundSource, ComputedColumn, EmitPolicy, Settings},
     diagnostic::{Diagnostic, Severity, diagnostics_of},
     duration::parse_duration,
+    functions::query_session,
     parse::parse_script,
+    registry::{ConnectorRegistry, Connectors},
     statement::{Script, Spanned, Statement},
 };

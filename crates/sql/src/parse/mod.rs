@@ -18,6 +18,7 @@ use crate::dialect::ThalwegDialect;
 use crate::statement::{Explain, Insert, Query, Script, Set, Spanned, Statement};
 use crate::{EmitPolicy, suggest};
 use cursor::{Cursor, Result};
+pub(crate) use window_args::{WINDOW_FUNCTIONS, window_function, window_input};
 
 /// Parses all statements; with errors in several, all are reported.
 pub fn parse_script(sql: &str) -> std::result::Result<Script, Vec<Diagnostic>> {
