@@ -10,7 +10,7 @@ CREATE SOURCE earthquakes (
   WATERMARK FOR occurred_at AS occurred_at - INTERVAL '3' DAY
 ) WITH (
   connector = 'files', path = 'examples/earthquakes/feed/*.ndjson', format = 'ndjson',
-  on_error = 'dlq', dead_letter_sink = 'rejected'
+  on_error = 'dlq', dlq = 'rejected'
 );
 
 -- Rows that could not be read, with their bytes, file, line and the reason.

@@ -79,7 +79,7 @@ def test_bad_row_is_dropped_and_counted(workspace, kind):
 def test_bad_row_goes_to_the_dead_letter_sink(workspace, kind):
     workspace.write("in.ndjson", lines(BAD_ROWS[kind]))
     letters = "CREATE SINK letters WITH (connector = 'files', path = 'letters', format = 'ndjson');\n"
-    workspace.write("p.sql", script(more=", on_error = 'dlq', dead_letter_sink = 'letters'") + letters)
+    workspace.write("p.sql", script(more=", on_error = 'dlq', dlq = 'letters'") + letters)
     workspace.run("run", "p.sql")
     assert [row["amount"] for row in workspace.rows("out")] == [1, 2, 3]
     (letter,) = workspace.rows("letters")

@@ -58,7 +58,10 @@ def make(seed):
     step = rng.choice([1, 2, 10]) * MICROS
     delay = rng.choice([0, 1, 5, 30]) * step
     files = make_files(rng, columns, step, delay)
-    shape = rng.choice([project, tumble, tumble, hop, hop, cumulate, session, session])
+    shape = rng.choice([project, tumble, group_form, hop, hop, cumulate, session, session, union, nested, count_window])
+    if shape is count_window:
+        # Counted in the order of arrival, which only one file gives.
+        files = [[row for rows in files for row in rows]]
     zoned = rng.random() < 0.5
     query, oracle, outputs = shape(rng, columns, step)
     extension = rng.choice(["ndjson", "ndjson", "ndjson.gz", "csv", "parquet"])
@@ -213,6 +216,77 @@ def tumble(rng, columns, step):
         f"TUMBLE(TABLE input, DESCRIPTOR(ts), INTERVAL '{size // MICROS}' SECOND)",
         f"SELECT *, __us - __us % {size} AS window_start, __us - __us % {size} + {size} AS window_end FROM input",
     )  # fmt: skip
+
+
+def group_form(rng, columns, step):
+    """`GROUP BY tumble(ts, size)`, which means the same as the table function."""
+    size = rng.choice([2, 30]) * step
+    keys, calls = keys_of(rng, columns), aggregates(rng, columns)
+    window = f"tumble(ts, INTERVAL '{size // MICROS}' SECOND)"
+    called = [f"{call} AS {name}" for name, call, _ in calls]
+    bounds = [f"tumble_start(ts, INTERVAL '{size // MICROS}' SECOND) AS s", f"tumble_end(ts, INTERVAL '{size // MICROS}' SECOND) AS e"]
+    query = f"SELECT {', '.join([*keys, *bounds, *called])}\nFROM input\nGROUP BY {', '.join([*keys, window])}"
+    oracle = (
+        f"SELECT {', '.join([*keys, 's', 'e', *called])} FROM (SELECT *, __us - __us % {size} AS s, __us - __us % {size} + {size} AS e "
+        f"FROM input) WHERE (__wm IS NULL OR e > __wm) GROUP BY {', '.join([*keys, 's', 'e'])}"
+    )
+    outputs = [(key, "plain") for key in keys] + [("s", "time"), ("e", "time")]
+    return query, oracle, outputs + [(name, kind) for name, _, kind in calls]
+
+
+def union(rng, columns, step):
+    """Two selections of the source as one stream, then a window."""
+    size = rng.choice([5, 40]) * step
+    key, value = columns[0].name, rng.choice(values_of(columns))
+    left, right = condition(rng, columns), condition(rng, columns)
+    query = (
+        f"SELECT key, window_start, window_end, count(*) AS n, sum(left_one) AS lefts, max(v) AS top FROM TUMBLE(TABLE both_sides, "
+        f"DESCRIPTOR(ts), INTERVAL '{size // MICROS}' SECOND) GROUP BY key, window_start, window_end"
+    )
+    parts = [f"SELECT {{ts}}, {key} AS key, {one} AS left_one, {value} AS v FROM input WHERE {where}" for one, where in ((1, left), (0, right))]
+    query = "WITH both_sides AS (" + " UNION ALL ".join(p.format(ts="ts") for p in parts) + ")\n" + query
+    oracle = (
+        f"SELECT key, ws, ws + {size}, count(*), sum(left_one), max(v) FROM (SELECT *, __us - __us % {size} AS ws FROM ("
+        + " UNION ALL ".join(p.format(ts="__us, __wm") for p in parts)
+        + f")) WHERE __wm IS NULL OR ws + {size} > __wm GROUP BY key, ws"
+    )
+    outputs = [("key", "plain"), ("window_start", "time"), ("window_end", "time"), ("n", "plain"), ("lefts", "float"), ("top", "float")]
+    return query, oracle, outputs
+
+
+def nested(rng, columns, step):
+    """An aggregate of aggregates: per window the largest group (the outer part of Nexmark's q5)."""
+    slide = rng.choice([2, 10]) * step
+    count = rng.choice([1, 3])
+    size = slide * count
+    key = columns[0].name
+    interval = f"INTERVAL '{slide // MICROS}' SECOND, INTERVAL '{size // MICROS}' SECOND"
+    query = (
+        f"SELECT window_start, window_end, max(n) AS most, count(*) AS groups FROM (SELECT {key}, window_start, window_end, count(*) AS n "
+        f"FROM HOP(TABLE input, DESCRIPTOR(ts), {interval}) GROUP BY {key}, window_start, window_end) GROUP BY window_start, window_end"
+    )
+    oracle = (
+        f"SELECT ws, ws + {size}, max(n), count(*) FROM (SELECT {key}, ws, count(*) AS n FROM (SELECT *, __us - __us % {slide} - {slide} * r AS ws "
+        f"FROM input, range({count}) AS t(r)) WHERE __wm IS NULL OR ws + {size} > __wm GROUP BY {key}, ws) GROUP BY ws"
+    )
+    return query, oracle, [("window_start", "time"), ("window_end", "time"), ("most", "plain"), ("groups", "plain")]
+
+
+def count_window(rng, columns, step):
+    """Every `size` rows of a key, in the order of arrival; time and lateness do not matter."""
+    size = rng.choice([1, 3, 20])
+    key, calls = columns[0].name, aggregates(rng, columns)
+    called = [f"{call} AS {name}" for name, call, _ in calls]
+    query = (
+        f"SELECT {', '.join([key, 'window_start', 'window_end', *called])}\nFROM COUNT_TUMBLE(TABLE input PARTITION BY {key}, {size})\n"
+        f"GROUP BY {key}, window_start, window_end"
+    )
+    oracle = (
+        f"SELECT {', '.join([key, 'ws AS window_start', f'ws + {size} AS window_end', *called])} FROM (SELECT *, (row_number() OVER "
+        f"(PARTITION BY {key} ORDER BY __id) - 1) // {size} * {size} AS ws FROM input) GROUP BY {key}, ws HAVING count(*) = {size}"
+    )
+    outputs = [(key, "plain"), ("window_start", "plain"), ("window_end", "plain")]
+    return query, oracle, outputs + [(name, kind) for name, _, kind in calls]
 
 
 def hop(rng, columns, step):
