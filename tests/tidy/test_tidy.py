@@ -106,6 +106,18 @@ def test_lower_crates_build_without_the_query_engine(metadata):
         assert not found, f"{package['name']} must not depend on {found}"
 
 
+def test_building_and_testing_share_one_feature_set():
+    """A feature that only tests switch on would make `make test` compile the query engine a second time."""
+
+    def resolved(*more):
+        command = ["cargo", "tree", "--workspace", "--locked", "-f", "{p} {f}", "--prefix", "none", *more]
+        text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        return {line.removesuffix(" (*)") for line in text.splitlines()}
+
+    changed = resolved("-e", "no-dev") - resolved()
+    assert not changed, f"dev-dependencies change the features of {sorted(changed)}"
+
+
 def test_licences_of_dependencies(metadata):
     refused = []
     for package in metadata["packages"]:
