@@ -21,6 +21,7 @@ environment = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT": endpoint,
     "AWS_ENDPOINT_URL": endpoint,
     "AWS_ALLOW_HTTP": "true",
     "THALWEG_TEST_S3_ENDPOINT": endpoint,
