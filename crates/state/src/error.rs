@@ -94,13 +94,16 @@ impl StateError {
             Io::PermissionDenied | Io::ReadOnlyFilesystem => {
                 (ErrorKind::FixRequest, "give this user write access, or choose another folder with --data-dir")
             }
-            Io::StorageFull | Io::QuotaExceeded => (ErrorKind::FixRequest, "free space on the disk, then start again"),
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+                (ErrorKind::FixRequest, "free space on the disk, then start again")
+            }
             Io::NotADirectory | Io::AlreadyExists | Io::IsADirectory => {
                 (ErrorKind::FixRequest, "a file stands where a folder is needed (or the reverse); move it away")
             }
             Io::Unsupported => {
                 (ErrorKind::FixRequest, "this file system has no hard links; choose a folder on another one")
             }
+            Io::NotFound => (ErrorKind::FixRequest, "the folder is gone or cannot be made there; check the path"),
             Io::InvalidInput | Io::InvalidFilename => (ErrorKind::FixRequest, "choose another folder"),
             _ => (ErrorKind::Retry, "check the disk, then try again"),
         };
@@ -114,14 +117,18 @@ impl StateError {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
                 (ErrorKind::FixRequest, "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy")
             }
-            E::NotFound { .. } => (ErrorKind::FixRequest, "check that the bucket exists and AWS_ENDPOINT is right"),
+            // Listings report a missing bucket only in their text.
+            E::Generic { source, .. } if format!("{source:?}").contains("NoSuchBucket") => {
+                (ErrorKind::FixRequest, "create the bucket, or check its name and AWS_ENDPOINT_URL")
+            }
+            E::NotFound { .. } => (ErrorKind::FixRequest, "check that the bucket exists and AWS_ENDPOINT_URL is right"),
             E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } | E::NotSupported { .. } => {
                 (ErrorKind::FixRequest, "check the URL and the AWS_* settings")
             }
             E::NotImplemented { .. } => {
                 (ErrorKind::FixRequest, "the store must support conditional puts (If-None-Match)")
             }
-            _ => (ErrorKind::Retry, "check that the store answers at AWS_ENDPOINT, then try again"),
+            _ => (ErrorKind::Retry, "check that the store answers at AWS_ENDPOINT_URL, then try again"),
         };
         Self::Store { kind, action, place: place.into(), next_step: next_step.into(), source: source.into() }
     }

@@ -23,6 +23,8 @@ mod names;
 mod savepoint;
 mod sealed;
 mod segment;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod vnode;
 

@@ -132,10 +132,15 @@ impl CheckpointStore {
     /// The newest manifest that counts, verified. `None` if there is none yet.
     ///
     /// # Errors
-    /// `FixData` if the newest manifest is damaged or was moved: an older one is never taken in its place.
+    /// `FixData` if the newest manifest is damaged or was moved: an older one is never taken in its place. `Fenced` if this
+    /// process claimed the pipeline and another took it over since.
     pub async fn latest(&self) -> Result<Option<Manifest>, StateError> {
         for _ in 0..READ_ATTEMPTS {
-            let Some(newest) = self.folder().await?.newest_manifest() else { return Ok(None) };
+            let folder = self.folder().await?;
+            if let Some(claim) = &self.claim {
+                self.check_newest(claim, &folder)?;
+            }
+            let Some(newest) = folder.newest_manifest() else { return Ok(None) };
             if let Some(manifest) = self.read_manifest(newest).await? {
                 return Ok(Some(manifest));
             }
@@ -149,7 +154,7 @@ impl CheckpointStore {
     /// # Errors
     /// `Fenced` if yet another process claimed it at the same time; store errors.
     pub async fn claim(&mut self) -> Result<Generation, StateError> {
-        let nonce = fastrand::u64(..);
+        let nonce = blobs::fresh_nonce();
         for _ in 0..CLAIM_ATTEMPTS {
             let generation = self.folder().await?.newest_generation() + 1;
             let file = GenerationFile { generation, nonce, base: None };
@@ -235,7 +240,14 @@ impl CheckpointStore {
         if names::SegmentName::parse(&segment.path).is_none() {
             return Err(StateError::damaged(place, "a manifest names it as a segment, but it does not lie among them"));
         }
-        self.blobs.get(&segment.path).await?.ok_or(StateError::Missing { place })
+        if let Some(bytes) = self.blobs.get(&segment.path).await? {
+            return Ok(bytes);
+        }
+        if self.claim.is_some() {
+            // Whoever took over may have collected it.
+            self.check_fence().await?;
+        }
+        Err(StateError::Missing { place })
     }
 
     /// Makes a checkpoint the newest one. Its parent must be what this process restored (after its claim) or committed
@@ -247,8 +259,8 @@ impl CheckpointStore {
     /// if the manifest does not follow its parent or is not of this pipeline, generation and version.
     pub async fn commit(&self, manifest: &Manifest) -> Result<(), StateError> {
         let claim = self.claimed()?;
-        self.check_own(manifest, claim)?;
         self.check_fence().await?;
+        self.check_own(manifest, claim)?;
         claim.begin_commit(manifest)?;
         let name = ManifestName { epoch: manifest.checkpoint_epoch, generation: manifest.generation };
         let created = self.put_sealed(&name.to_string(), MANIFEST_KIND, MANIFEST_FORMAT_VERSION, manifest).await?;
@@ -279,8 +291,12 @@ impl CheckpointStore {
 
     /// Fails if another process took over.
     pub(crate) async fn check_fence(&self) -> Result<(), StateError> {
-        let generation = self.claimed()?.generation;
-        let newest = self.folder().await?.newest_generation();
+        let claim = self.claimed()?;
+        self.check_newest(claim, &self.folder().await?)
+    }
+
+    fn check_newest(&self, claim: &Claim, folder: &Folder) -> Result<(), StateError> {
+        let (generation, newest) = (claim.generation, folder.newest_generation());
         if newest > generation {
             return Err(StateError::Fenced { pipeline: self.pipeline.clone(), generation, newest });
         }

@@ -35,7 +35,7 @@ struct Folder {
 
 impl LocalBlobs {
     pub fn new(root: PathBuf) -> Self {
-        let nonce = fastrand::u64(..);
+        let nonce = super::fresh_nonce();
         Self { folder: Arc::new(Folder { root, nonce, next: AtomicU64::new(0) }) }
     }
 
@@ -210,16 +210,16 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Like `create_dir_all`, but the new names are durable.
 fn create_folder(path: &Path) -> Result<(), StateError> {
-    let failed = |error| StateError::io("create folder", path.display().to_string(), error);
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_folder(path.parent().ok_or_else(|| failed(error))?)?;
-            return create_folder(path);
-        }
-        Err(error) => return Err(failed(error)),
+    if path.is_dir() {
+        return Ok(());
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_folder(parent).map_err(failed)
+    let failed = |error| StateError::io("create folder", path.display().to_string(), error);
+    if let Some(parent) = path.parent() {
+        create_folder(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("/"))).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
 }

@@ -63,3 +63,9 @@ pub(crate) fn open(location: &StoreLocation) -> Result<Arc<dyn Blobs>, StateErro
         StoreLocation::S3 { bucket, prefix } => Arc::new(ObjectBlobs::s3(bucket, prefix)?),
     })
 }
+
+/// A number that no other process has; it only tells processes apart, nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "it must differ between processes that are alike in everything else")]
+pub(crate) fn fresh_nonce() -> u64 {
+    fastrand::u64(..)
+}

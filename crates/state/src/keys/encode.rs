@@ -158,7 +158,7 @@ fn decimal(key: &mut Vec<u8>, mut value: i256, mut scale: i8) {
         value = i256::from_i128(small);
     } else {
         while value % ten == i256::ZERO && scale > i8::MIN {
-            value = value / ten;
+            value /= ten;
             scale -= 1;
         }
     }

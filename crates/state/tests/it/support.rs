@@ -77,3 +77,19 @@ pub async fn values(store: &CheckpointStore, manifest: &Manifest) -> Vec<i64> {
     values.sort_unstable();
     values
 }
+
+/// Names of all files below the pipeline's folder, sorted.
+pub fn files(folder: &tempfile::TempDir) -> Vec<String> {
+    let root = folder.path().join(PIPELINE);
+    let mut names = Vec::new();
+    for dir in ["", "segments"] {
+        for entry in std::fs::read_dir(root.join(dir)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                names.push(std::path::Path::new(dir).join(entry.file_name()).to_str().unwrap().to_owned());
+            }
+        }
+    }
+    names.sort();
+    names
+}
