@@ -34,6 +34,8 @@ pub const SEGMENT_FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"THWGSEG\0";
 const END_MAGIC: &[u8; 8] = b"GESGWHT\0";
 const HEADER_BYTES: usize = 16;
+/// Checkpoints compete with the pipeline for processors: the fastest regular level.
+const ZSTD_LEVEL: i32 = 1;
 const TRAILER_BYTES: usize = 24;
 
 /// How a manifest names a segment, with what is known of it without reading it.
@@ -92,7 +94,10 @@ impl SegmentWriter {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&SEGMENT_FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).map_err(encoding)?;
+        let options = IpcWriteOptions::default()
+            .try_with_compression(Some(CompressionType::ZSTD))
+            .and_then(|options| options.try_with_compression_level(Some(ZSTD_LEVEL)))
+            .map_err(encoding)?;
         let stream = StreamWriter::try_new_with_options(bytes, &schema, options).map_err(encoding)?;
         Ok(Self { stream, schema, rows: 0, vnode_low: u16::MAX, vnode_high: 0, max_expires: i64::MIN })
     }

@@ -14,7 +14,8 @@ fn s3(test: &str) -> Option<StoreLocation> {
     let used = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok());
     assert_eq!(used, Some(endpoint), "set AWS_ENDPOINT_URL to the same server, AWS_ALLOW_HTTP=true and keys");
     let bucket = std::env::var("THALWEG_TEST_S3_BUCKET").unwrap_or_else(|_| "thalweg-test".into());
-    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let unique = tempfile::Builder::new().prefix("").tempdir().unwrap().path().file_name().unwrap().to_owned();
+    let unique = unique.to_str().unwrap();
     Some(StoreLocation::parse(&format!("s3://{bucket}/state-{test}-{unique}")).unwrap())
 }
 
