@@ -179,6 +179,12 @@ pub trait Sink: Send + Sync + Debug {
 
     /// Whether a crash can never show in the target (false: at least once, and the docs say so).
     fn is_exactly_once(&self) -> bool;
+
+    /// Removes what this sink has written, and only that, for a start from nothing (`--restart`).
+    fn reset(&self, context: SinkContext) -> BoxFuture<'_, Result<(), EngineError>> {
+        let _ = context;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Writes rows on a worker's thread.
