@@ -172,7 +172,7 @@ fn parse_offset(text: &[u8]) -> Option<Option<i64>> {
 #[inline(always)]
 fn two_digits(tens: u8, ones: u8) -> Option<i64> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-    (tens <= 9 && ones <= 9).then_some((tens * 10 + ones) as i64)
+    (tens <= 9 && ones <= 9).then(|| (tens * 10 + ones) as i64)
 }
 
 fn days_of_month(year: i64, month: i64) -> i64 {

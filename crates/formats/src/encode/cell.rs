@@ -240,7 +240,8 @@ pub(super) fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit, zon
     let nanos = (ticks * (1_000_000_000 / per_second)) as u32;
     let offset = match zone {
         CellZone::Other(zone) => DateTime::from_timestamp(seconds, 0)
-            .map_or(0, |instant| zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()),
+            // Offsets of times before standard time have seconds, which RFC 3339 cannot say: whole minutes name the instant too.
+            .map_or(0, |instant| zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc() / 60 * 60),
         _ => 0,
     };
     let local = seconds.saturating_add(offset as i64);

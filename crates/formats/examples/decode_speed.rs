@@ -1,0 +1,202 @@
+//! Measures the decoders on generated Nexmark bids: `cargo run --release -p thalweg-formats --example decode_speed`.
+//!
+//! One thread; 64 MiB of rows in blocks of 1 MiB, decoded again and again; prints the best and the median rate of each case in
+//! MB (10^6 bytes) of input per second.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use thalweg_formats::{CsvDecoder, CsvDialect, DecodeOptions, JsonDecoder, RowFormat, RowsEncoder, cut_lines};
+
+const INPUT_BYTES: usize = 64 << 20;
+const BLOCK_BYTES: usize = 1 << 20;
+const ROUNDS: usize = 9;
+
+/// A small generator of numbers that is the same on every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn text(&mut self, len: u64) -> String {
+        (0..len).map(|_| (b'a' + self.below(26) as u8) as char).collect()
+    }
+}
+
+fn bids(spaced: bool) -> Vec<u8> {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut out = Vec::with_capacity(INPUT_BYTES + 1000);
+    let mut row = 0;
+    while out.len() < INPUT_BYTES {
+        row += 1;
+        let (auction, bidder) = (1000 + numbers.below(100_000), 1000 + numbers.below(20_000));
+        let price = 100 * 10u64.pow(numbers.below(6) as u32) + numbers.below(1000);
+        let channel = match numbers.below(8) {
+            0 | 1 => "Google".to_owned(),
+            2 => "Facebook".to_owned(),
+            3 => "Baidu".to_owned(),
+            4 => "Apple".to_owned(),
+            _ => format!("channel-{}", numbers.below(10_000)),
+        };
+        let mut url = format!(
+            "https://www.nexmark.com/{}/{}/{}/item.htm?query=1",
+            numbers.text(5),
+            numbers.text(5),
+            numbers.text(4)
+        );
+        if numbers.below(10) > 0 {
+            url += &format!("&channel_id={}", numbers.below(1 << 30));
+        }
+        let len = 40 + numbers.below(40);
+        let (extra, time) = (numbers.text(len), 1_704_095_700_000u64 + row / 10);
+        let line = format!(
+            "{{\"auction\":{auction},\"bidder\":{bidder},\"price\":{price},\"channel\":\"{channel}\",\"url\":\"{url}\",\"date_time\":{time},\"extra\":\"{extra}\"}}\n"
+        );
+        let line = if spaced { line.replace("\":", "\": ").replace(",\"", ", \"") } else { line };
+        out.extend_from_slice(line.as_bytes());
+    }
+    out
+}
+
+fn measure(name: &str, bytes: usize, rows: usize, mut round: impl FnMut() -> usize) {
+    let mut seconds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            assert_eq!(black_box(round()), rows, "every row is decoded");
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let rate = |seconds: f64| bytes as f64 / seconds / 1e6;
+    let (best, median) = (seconds[0], seconds[ROUNDS / 2]);
+    println!(
+        "{name:28} best {:6.0} MB/s  median {:6.0} MB/s  {:5.1} ns/row",
+        rate(best),
+        rate(median),
+        median * 1e9 / rows as f64
+    );
+}
+
+fn blocks(input: &[u8]) -> Vec<&[u8]> {
+    let (mut blocks, mut rest) = (Vec::new(), input);
+    while !rest.is_empty() {
+        let end = cut_lines(&rest[..rest.len().min(BLOCK_BYTES)]);
+        let (block, after) = rest.split_at(end);
+        blocks.push(block);
+        rest = after;
+    }
+    blocks
+}
+
+fn decode_json(decoder: &mut JsonDecoder, blocks: &[&[u8]]) -> usize {
+    let (mut rows, mut bad) = (0, Vec::new());
+    for block in blocks {
+        let mut batches = Vec::new();
+        decoder.decode(block, &mut batches, &mut bad, None).expect("decodes");
+        rows += batches.iter().map(|batch| black_box(batch).num_rows()).sum::<usize>();
+    }
+    assert!(bad.is_empty(), "{bad:?}");
+    rows
+}
+
+fn main() {
+    let columns = |time: DataType| {
+        Arc::new(Schema::new(vec![
+            Field::new("auction", DataType::Int64, true),
+            Field::new("bidder", DataType::Int64, true),
+            Field::new("price", DataType::Int64, true),
+            Field::new("channel", DataType::Utf8, true),
+            Field::new("url", DataType::Utf8, true),
+            Field::new("date_time", time, true),
+            Field::new("extra", DataType::Utf8, true),
+        ]))
+    };
+    let schema = columns(DataType::Int64);
+    let input = bids(false);
+    let only = std::env::args().nth(1).unwrap_or_default();
+    let wanted = |name: &str| name.contains(&only);
+    let rows = input.iter().filter(|&&byte| byte == b'\n').count();
+    println!("{rows} rows, {:.0} bytes each", input.len() as f64 / rows as f64);
+    for (name, projection) in [
+        ("json: 3 integers", vec![0, 1, 2]),
+        ("json: 2 integers and time", vec![0, 2, 5]),
+        ("json: integers and channel", vec![0, 1, 2, 3, 5]),
+        ("json: all", vec![0, 1, 2, 3, 4, 5, 6]),
+        ("json: none", vec![]),
+    ] {
+        if wanted(name) {
+            let mut decoder =
+                JsonDecoder::new(DecodeOptions::new(schema.clone()).with_projection(projection)).expect("a decoder");
+            let blocks = blocks(&input);
+            measure(name, input.len(), rows, || decode_json(&mut decoder, &blocks));
+        }
+    }
+    if wanted("json: all, spaced") {
+        let input = bids(true);
+        let mut decoder = JsonDecoder::new(DecodeOptions::new(schema.clone())).expect("a decoder");
+        let blocks = blocks(&input);
+        measure("json: all, spaced", input.len(), rows, || decode_json(&mut decoder, &blocks));
+    }
+    let time = columns(DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
+    let mut decoder = JsonDecoder::new(DecodeOptions::new(schema.clone())).expect("a decoder");
+    let mut batches = Vec::new();
+    for block in blocks(&input) {
+        decoder.decode(block, &mut batches, &mut Vec::new(), None).expect("decodes");
+    }
+    let timed: Vec<_> = batches
+        .iter()
+        .map(|batch| {
+            let mut arrays = batch.columns().to_vec();
+            arrays[5] = arrow::compute::cast(&arrays[5], time.field(5).data_type()).expect("a timestamp");
+            arrow::array::RecordBatch::try_new(time.clone(), arrays).expect("a batch")
+        })
+        .collect();
+    let mut encode = |name: &str, format: RowFormat| {
+        let mut out = Vec::with_capacity(2 * INPUT_BYTES);
+        let mut encoder = RowsEncoder::new(&time, format).expect("an encoder");
+        let mut round = || {
+            out.clear();
+            timed.iter().for_each(|batch| encoder.encode(batch, &mut out).expect("encodes"));
+            rows
+        };
+        if wanted(name) {
+            round();
+            let bytes = INPUT_BYTES;
+            measure(name, bytes, rows, &mut round);
+        } else {
+            round();
+        }
+        out
+    };
+    let text_time = encode("json: encode", RowFormat::Ndjson);
+    let csv = encode("csv: encode", RowFormat::Csv(CsvDialect::default()));
+    if wanted("json: all, text time") {
+        let mut decoder = JsonDecoder::new(DecodeOptions::new(time.clone())).expect("a decoder");
+        let blocks = blocks(&text_time);
+        measure("json: all, text time", text_time.len(), rows, || decode_json(&mut decoder, &blocks));
+    }
+    for (name, projection) in [("csv: 3 integers", vec![0, 1, 2]), ("csv: all", vec![0, 1, 2, 3, 4, 5, 6])] {
+        if wanted(name) {
+            let mut decoder =
+                CsvDecoder::new(DecodeOptions::new(time.clone()).with_projection(projection), CsvDialect::default())
+                    .expect("a decoder");
+            let blocks = blocks(&csv);
+            measure(name, csv.len(), rows, || {
+                let mut count = 0;
+                for block in &blocks {
+                    let mut batches = Vec::new();
+                    decoder.decode(block, &mut batches, &mut Vec::new(), None).expect("decodes");
+                    count += batches.iter().map(|batch| black_box(batch).num_rows()).sum::<usize>();
+                }
+                count
+            });
+        }
+    }
+}
