@@ -11,6 +11,7 @@ mod batch;
 mod connector;
 mod error;
 mod operator;
+mod operators;
 mod plan;
 
 pub use crate::{
@@ -21,6 +22,7 @@ pub use crate::{
     },
     error::{EngineError, ErrorKind},
     operator::{Barrier, BarrierKind, Emit, Operator, OperatorContext, RestoredState, StateDelta, StateRows},
+    operators::build_operator,
     plan::{
         Aggregate, ChangelogMode, CountWindowSpec, Edge, Exchange, NamedExpr, Node, NodeId, OnError, OperatorSpec,
         Plan, SessionSpec, SinkSpec, SourceSpec, WatermarkSpec, WindowAggregateSpec, WindowAssignSpec, WindowKind,

@@ -1,0 +1,8 @@
+//! Operators against a naive model: random rows, splits, barriers, crashes and numbers of workers.
+
+mod counts;
+mod harness;
+mod model;
+mod sessions;
+mod stateless;
+mod windows;
