@@ -226,7 +226,11 @@ impl<'a> Binder<'a> {
         Diagnostic::error(span, format!("unknown {} '{name}'", kind.word())).with_hint_if(hint)
     }
 
+    /// Only for scripts without errors: in others it would often be their consequence.
     fn warn_unread(&mut self) {
+        if self.found.iter().any(Diagnostic::is_error) {
+            return;
+        }
         for (name, declared) in &self.names {
             if !declared.read && declared.kind != Kind::Sink {
                 let message = format!("{} '{name}' is never read", declared.kind.word());

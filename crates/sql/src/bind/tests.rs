@@ -83,7 +83,7 @@ fn source_findings() {
         ("a BIGNIT", "", "1:20 unknown type BIGNIT (did you mean BIGINT?)"),
         ("a BIGINT, a TEXT", "", "1:28 column 'a' is declared twice"),
         ("__w BIGINT", "", "1:18 column '__w' has a reserved name (names that begin with two underscores are the engine's own)"),
-        ("ts TIMESTAMP, WATERMARK FOR t AS ts", "", "1:46 unknown column 't' in WATERMARK FOR (did you mean 'ts'?)"),
+        ("ts TIMESTAMP, WATERMARK FOR t AS ts", "", "1:46 unknown column 't' in WATERMARK FOR (columns of this source: ts)"),
         (
             "ms BIGINT, WATERMARK FOR ms AS ms",
             "",
@@ -123,22 +123,23 @@ fn source_findings() {
 fn script_findings() {
     for (statements, expect) in [
         ("INSERT INTO kk SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:13 unknown sink 'kk' (did you mean 'k'?)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM ss", "1:15 warning: source 's' is never read\n2:60 unknown table 'ss' (did you mean 's'?)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)", "1:15 warning: source 's' is never read\n2:73 unknown table 't' (sources and views of this script: s)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBEL(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY)", "1:15 warning: source 's' is never read\n2:60 unknown table function 'tumbel' (did you mean 'tumble'?)"),
-        ("CREATE SINK k WITH (connector = 'memory')", "1:15 warning: source 's' is never read\n2:13 nothing is written into sink 'k' (add AS SELECT ..., or INSERT INTO it, or name it as dlq of a source)"),
+        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM ss", "2:60 unknown table 'ss' (did you mean 's'?)"),
+        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)", "2:73 unknown table 't' (sources and views of this script: s)"),
+        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBEL(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY)", "2:60 unknown table function 'tumbel' (did you mean 'tumble'?)"),
+        ("CREATE SINK k WITH (connector = 'memory')", "2:13 nothing is written into sink 'k' (add AS SELECT ..., or INSERT INTO it, or name it as dlq of a source)"),
         ("CREATE SINK k WITH (path = 'x') AS SELECT * FROM s", "2:13 sink 'k' names no connector (add connector = 'files' (or another) to WITH (...))"),
         ("CREATE SINK k WITH (connector = 'kafak') AS SELECT * FROM s", "2:21 unknown connector 'kafak' (connectors: memory)"),
         ("CREATE SINK s WITH (connector = 'memory') AS SELECT * FROM s", "2:13 's' is already the name of a source (it is declared on line 1; choose another name)"),
         ("CREATE VIEW hop AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM hop", "2:13 'hop' cannot be the name of a view (it is the name of a window function)"),
         ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s", ""),
         ("CREATE VIEW w AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM w", "2:32 view 'v' is used before it is declared (move its CREATE VIEW up)"),
-        ("SELECT * FROM s", "1:15 warning: source 's' is never read\n2:1 a SELECT on its own writes nowhere in a pipeline (write CREATE SINK name WITH (...) AS SELECT ... or INSERT INTO sink SELECT ...)"),
+        ("SELECT * FROM s", "2:1 a SELECT on its own writes nowhere in a pipeline (write CREATE SINK name WITH (...) AS SELECT ... or INSERT INTO sink SELECT ...)"),
         ("CREATE SINK k WITH (connector = 'memory') AS WITH x AS (SELECT * FROM s) SELECT * FROM x, (SELECT n FROM s) y", ""),
         ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM 'a.json', s", "2:60 the file 'a.json' cannot be read directly in a pipeline (declare it: CREATE SOURCE name (...) WITH (connector = 'files', path = '...'))"),
         ("SET paralelism = 2; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:5 unknown setting 'paralelism' (did you mean 'parallelism'?)"),
         ("SET parallelism = 0; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:19 parallelism is a number from 1 to 1024, not '0'"),
-        ("SET parallelism = 2", "1:15 warning: source 's' is never read\n2:1 the script has no sink, so there is nothing to run (add CREATE SINK name WITH (connector = 'stdout') AS SELECT ...)"),
+        ("CREATE SOURCE r (a BIGINT) WITH (connector = 'memory'); CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:15 warning: source 'r' is never read"),
+        ("SET parallelism = 2", "2:1 the script has no sink, so there is nothing to run (add CREATE SINK name WITH (connector = 'stdout') AS SELECT ...)"),
     ] {
         check(statements, expect);
     }

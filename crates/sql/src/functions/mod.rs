@@ -1,12 +1,18 @@
 //! All functions that queries may call, in one place for pipelines and ad-hoc queries.
 //!
 //! DataFusion's scalar, aggregate and window functions, JSON functions with the operators `->`, `->>` and `?`, and
-//! Flink's names for things that DataFusion spells differently.
+//! Flink's names for things that DataFusion spells differently or does not have.
+
+mod calendar;
+mod strings;
+
+use std::sync::Arc;
 
 use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use std::sync::Arc;
 
 use crate::types::CastTypes;
 
@@ -25,10 +31,27 @@ pub fn session_state_with(mut config: SessionConfig) -> Result<SessionState> {
     let builder = SessionStateBuilder::new().with_config(config).with_default_features();
     let mut state = builder.with_type_planner(Arc::new(CastTypes)).build();
     datafusion_functions_json::register_all(&mut state)?;
+    for function in own_functions() {
+        state.register_udf(Arc::new(function))?;
+    }
     Ok(state)
+}
+
+/// The functions written here.
+fn own_functions() -> Vec<ScalarUDF> {
+    let mut functions = vec![
+        ScalarUDF::new_from_impl(strings::SplitIndex::default()),
+        ScalarUDF::new_from_impl(strings::CountChar::default()),
+        ScalarUDF::new_from_impl(strings::RegexpExtract::default()),
+    ];
+    functions.extend(calendar::FIELDS.map(|field| ScalarUDF::new_from_impl(calendar::CalendarField::new(field))));
+    functions
 }
 
 /// A context for queries that run to their end.
 pub fn query_session() -> Result<SessionContext> {
     Ok(SessionContext::new_with_state(session_state()?))
 }
+
+#[cfg(test)]
+mod tests;

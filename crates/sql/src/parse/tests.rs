@@ -49,7 +49,7 @@ fn parses_the_flights_script() {
     assert_eq!(source.watermarks[0].column.value, "departed_at");
     assert_eq!(source.watermarks[0].expr.to_string(), "departed_at - INTERVAL '1' HOUR");
     assert_eq!(source.options[1].key.value, "path");
-    assert_eq!(source.options[1].key.span.start, Location { line: 5, column: 31 });
+    assert_eq!(source.options[1].key.span.start, Location { line: 5, column: 30 });
     let Statement::CreateSink(sink) = &script.statements[1].node else { panic!("a sink second") };
     let query = sink.query.as_ref().expect("a query").to_string();
     assert!(query.contains("FROM TUMBLE(flights, DESCRIPTOR(departed_at), INTERVAL '1' DAY)"), "{query}");
@@ -124,7 +124,7 @@ fn columns_of_all_kinds() {
         "line BIGINT from line",
         "c TIMESTAMP = (to_timestamp(a))",
         "d ? = a + 1",
-        "e STRUCT<\"x\" ARRAY<ARRAY<INT>>, \"y\" MAP(TEXT, INT)>",
+        "e STRUCT<\"x\" ARRAY<ARRAY<INT>>, \"y\" Map(TEXT, INT)>",
         "f DECIMAL(10,2)[]",
         "g STRUCT(\"z\" INT)",
     ];
