@@ -1,5 +1,6 @@
 //! Meaning of SQL: dialect, catalog, planner from statements to a dataflow plan, ad-hoc queries.
 
+mod adhoc;
 mod bind;
 mod bound;
 mod diagnostic;
@@ -15,6 +16,7 @@ mod testing;
 pub mod types;
 
 pub use crate::{
+    adhoc::{QueryResult, QuerySession, query_batch, query_error},
     bind::{BindContext, bind, bind_with_warnings},
     bound::{BoundPipeline, BoundSink, BoundSource, ComputedColumn, EmitPolicy, Settings},
     diagnostic::{Diagnostic, Severity, diagnostics_of},

@@ -23,6 +23,7 @@ use crate::parse::WINDOW_FUNCTIONS;
 use crate::registry::ConnectorRegistry;
 use crate::statement::{Name, OptionEntry, Script, Statement};
 use crate::{BoundPipeline, BoundSink, BoundSource, Settings, suggest};
+pub(crate) use relations::relations_of;
 
 /// What a script is bound in.
 pub struct BindContext<'a> {
@@ -62,11 +63,19 @@ pub fn bind_with_warnings(
     binder.finish()
 }
 
-/// Binds sources and views only: for a session whose queries run later. Sinks and queries are passed over.
-pub(crate) fn bind_declarations(script: &Script, context: &BindContext) -> Result<BoundPipeline, Vec<Diagnostic>> {
+/// Binds the sources of a script and nothing else, for a session whose queries are planned one by one.
+pub(crate) fn bind_sources(
+    script: &Script,
+    context: &BindContext,
+) -> Result<BTreeMap<String, BoundSource>, Vec<Diagnostic>> {
     let mut binder = Binder::new(context)?;
-    binder.bind_script(script);
-    binder.finish().map(|(pipeline, _)| pipeline)
+    let skipped = binder.declare_all(script);
+    for (index, statement) in script.statements.iter().enumerate() {
+        if let (Statement::CreateSource(create), false) = (&statement.node, skipped.contains(&index)) {
+            binder.bind_source(create);
+        }
+    }
+    binder.finish().map(|(pipeline, _)| pipeline.sources)
 }
 
 /// What a name of the script stands for.
@@ -128,10 +137,11 @@ impl<'a> Binder<'a> {
 
     fn bind_script(&mut self, script: &Script) {
         let skipped = self.declare_all(script);
-        for (index, statement) in script.statements.iter().enumerate() {
-            if skipped.contains(&index) {
-                continue;
-            }
+        let kept = || {
+            let statements = script.statements.iter().enumerate();
+            statements.filter(|(index, _)| !skipped.contains(index)).map(|(_, statement)| statement)
+        };
+        for statement in kept() {
             match &statement.node {
                 Statement::CreateSource(create) => self.bind_source(create),
                 Statement::CreateSink(create) => self.bind_sink(create),
@@ -139,12 +149,14 @@ impl<'a> Binder<'a> {
                 _ => {}
             }
         }
-        for (index, statement) in script.statements.iter().enumerate() {
-            if skipped.contains(&index) {
-                continue;
+        // Queries may read every view, also those that stand below.
+        for statement in kept() {
+            if let Statement::CreateView(create) = &statement.node {
+                self.bind_view(create);
             }
+        }
+        for statement in kept() {
             match &statement.node {
-                Statement::CreateView(create) => self.bind_view(create),
                 Statement::CreateSink(create) => self.bind_sink_query(create),
                 Statement::Insert(insert) => self.bind_insert(insert),
                 Statement::Query(query) => self.bind_query(query, statement.span),
@@ -152,7 +164,7 @@ impl<'a> Binder<'a> {
                     Diagnostic::error(statement.span, "EXPLAIN is not part of a pipeline")
                         .with_hint("run `thalweg explain` on the script"),
                 ),
-                Statement::CreateSource(_) | Statement::Set(_) => {}
+                Statement::CreateSource(_) | Statement::CreateView(_) | Statement::Set(_) => {}
             }
         }
     }

@@ -111,7 +111,7 @@ fn source_findings() {
         (
             "ts TIMESTAMP, WATERMARK FOR ts AS ts",
             ", watermark.max_drift = 'soon'",
-            "2:53 'soon' is not a duration; write a number and a unit, such as '500ms', '30s', '5m', '1h' or '1d'",
+            "2:51 'soon' is not a duration; write a number and a unit, such as '500ms', '30s', '5m', '1h' or '1d'",
         ),
         ("a BIGNIT, b TXT", ", pth = 'x'", "1:20 unknown type BIGNIT (did you mean BIGINT?)\n1:30 unknown type TXT (did you mean TEXT?)\n2:29 unknown option 'pth' (did you mean 'path'?)"),
     ] {

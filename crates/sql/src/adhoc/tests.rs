@@ -1,0 +1,116 @@
+use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::pretty::pretty_format_batches;
+
+use super::*;
+use crate::testing::MemoryRegistry;
+
+/// Rows `(ts, k, n)`: `ts` in seconds.
+fn rows(values: &[(i64, &str, i64)]) -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+    ]);
+    let times: Vec<i64> = values.iter().map(|(second, ..)| second * 1_000_000).collect();
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from(times)),
+        Arc::new(StringArray::from_iter_values(values.iter().map(|(_, k, _)| k))),
+        Arc::new(Int64Array::from_iter_values(values.iter().map(|(.., n)| *n))),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).expect("columns fit the schema")
+}
+
+const SOURCE: &str = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT) WITH (connector = 'memory');";
+
+async fn session() -> QuerySession {
+    let batches = vec![rows(&[(0, "a", 1), (5, "b", 2)]), rows(&[(61, "a", 3)]), rows(&[(130, "a", 4), (131, "c", 5)])];
+    let registry = MemoryRegistry { rows: BTreeMap::from([("s".to_string(), batches)]) };
+    let mut session = QuerySession::new(Arc::new(registry), "/nowhere").with_parallelism(3);
+    for statement in parse_script(SOURCE).expect("it is valid").statements {
+        session.declare(&statement).await.expect("it is valid");
+    }
+    session
+}
+
+/// Rows joined by `/`, values by `,`; or the findings.
+async fn answer(sql: &str) -> String {
+    let outcome = async {
+        let result = query_batch(&session().await, sql).await?;
+        result.collect().await
+    };
+    match outcome.await {
+        Ok(batches) => {
+            let table = pretty_format_batches(&batches).expect("printable").to_string();
+            let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
+            lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",")).collect::<Vec<_>>().join("/")
+        }
+        Err(found) => {
+            let text = |found: &Diagnostic| {
+                let hint = found.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                format!("{}:{} {}{hint}", found.line, found.column, found.message)
+            };
+            found.iter().map(text).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+#[tokio::test]
+async fn queries_declared_sources() {
+    for (sql, expect) in [
+        ("SELECT count(*) FROM s", "5"),
+        ("SELECT k, sum(n) AS total FROM s GROUP BY k ORDER BY total DESC LIMIT 2", "a,8/c,5"),
+        ("SELECT n, k FROM s ORDER BY ts LIMIT 2", "1,a/2,b"),
+        ("SELECT n FROM s LIMIT 1", "1"),
+        ("CREATE VIEW v (key, twice) AS SELECT k, n * 2 FROM s; SELECT twice FROM v WHERE key = 'c'", "10"),
+        ("CREATE VIEW v AS SELECT k FROM s; CREATE VIEW w AS SELECT count(*) AS c FROM v; SELECT c FROM w", "5"),
+        ("WITH x AS (SELECT n FROM s) SELECT max(n) FROM x, (SELECT 1) y", "5"),
+        ("SELECT sum(value) FROM generate_series(1, 4)", "10"),
+        ("SELECT a.n, b.n FROM s a JOIN s b ON a.n + 1 = b.n ORDER BY 1 LIMIT 2", "1,2/2,3"),
+    ] {
+        assert_eq!(answer(sql).await, expect, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn computed_columns_are_there() {
+    let sql = "CREATE SOURCE s (ts TIMESTAMP, twice AS n * 2, k TEXT, n BIGINT, t TEXT GENERATED ALWAYS AS (twice + 1) STORED)
+               WITH (connector = 'memory'); SELECT * FROM s ORDER BY n LIMIT 1";
+    assert_eq!(answer(sql).await, "1970-01-01T00:00:00,2,a,1,3");
+}
+
+#[tokio::test]
+async fn findings_have_places() {
+    for (sql, expect) in [
+        ("SELECT kk FROM s", "1:8 unknown column 'kk' (did you mean 'k'?)"),
+        ("SELECT x.k FROM s", "1:8 unknown column 'x.k' (did you mean 'k'?)"),
+        ("SELECT *\nFROM ss", "2:6 unknown table 'ss' (did you mean 's'?)"),
+        ("SELECT * FROM a.ndjson", "1:15 unknown table 'a.ndjson' (write the name of a file in single quotes: FROM 'flights.ndjson')"),
+        ("SELECT lowre(k) FROM s", "1:8 unknown function 'lowre' (did you mean 'lower'?)"),
+        ("SELECT k, count(*) FROM s", "1:8 column in SELECT must be in GROUP BY or an aggregate function (did you mean)"),
+        ("SELECT * FROM 'a.ndjson'", "1:15 unknown connector 'files' (connectors: memory)"),
+        ("SELECT 1; SELECT 2", "1:11 one query at a time"),
+        ("CREATE VIEW v AS SELECT nn FROM s; SELECT 1", "1:25 unknown column 'nn' (did you mean 'n'?)"),
+        ("CREATE SINK k WITH (connector = 'memory') AS SELECT 1", "1:1 only CREATE SOURCE and CREATE VIEW can be declared for queries (run pipelines with `thalweg run`)"),
+        ("", "0:0 there is no query to run (write SELECT ...)"),
+        ("SELECT 1 / (n - n) FROM s", "0:0 divide by zero error"),
+    ] {
+        assert_eq!(answer(sql).await, expect, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_remember_and_forget() {
+    let mut session = session().await;
+    assert_eq!(session.names(), [("s".to_string(), "source")]);
+    assert_eq!(session.columns("s").await.expect("declared").fields().len(), 3);
+    assert!(session.forget("s"));
+    assert!(!session.forget("s"));
+    assert!(query_batch(&session, "SELECT * FROM s").await.is_err());
+}
+
+#[tokio::test]
+async fn explains() {
+    let text = answer("EXPLAIN SELECT k FROM s").await;
+    assert!(text.contains("SourceExec: s (memory), columns=[k]"), "{text}");
+}
