@@ -91,7 +91,10 @@ impl Diagnostic {
         let length = self.length.clamp(1, to.saturating_sub(start).max(1));
         let lead = if from > 0 { "... " } else { "" };
         let excerpt: String = lead.chars().chain(characters[from..to].iter().copied()).collect();
-        let pad = lead.chars().map(|_| ' ').chain(characters[from..start].iter().map(|c| if *c == '\t' { '\t' } else { ' ' }));
+        let pad = lead
+            .chars()
+            .map(|_| ' ')
+            .chain(characters[from..start].iter().map(|c| if *c == '\t' { '\t' } else { ' ' }));
         let underline = pad.chain(std::iter::repeat_n('^', length)).collect();
         (excerpt.trim_end().to_string(), underline)
     }
@@ -136,7 +139,7 @@ fn collect(error: &DataFusionError, place: Span, found: &mut Vec<Diagnostic>) {
                 let help = diagnostic.helps.iter().map(|help| &help.message);
                 let note = diagnostic.notes.iter().map(|note| &note.message);
                 if new.hint.is_none() {
-                    new.hint = help.chain(note).next().map(|text| lower_first(text));
+                    new.hint = help.chain(note).next().map(|text| tidy_hint(text));
                 }
                 if diagnostic.kind == DiagnosticKind::Warning {
                     new.severity = Severity::Warning;
@@ -202,6 +205,13 @@ fn plain_finding(error: &DataFusionError, place: Span) -> Diagnostic {
     Diagnostic::error(place, message).with_hint_if(hint.map(|hint| lower_first(hint.trim().trim_end_matches('.'))))
 }
 
+fn tidy_hint(text: &str) -> String {
+    if text.starts_with("Either add '") {
+        return "add it to GROUP BY, or choose one value with an aggregate such as max or first_value".to_string();
+    }
+    lower_first(text)
+}
+
 /// Known messages in our own words.
 fn tidy(message: &str) -> String {
     if let Some(name) = message.strip_prefix("invalid function ") {
@@ -210,6 +220,12 @@ fn tidy(message: &str) -> String {
     if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
         let name = name.rsplit('.').next().unwrap_or(name);
         return format!("unknown table '{name}'");
+    }
+    if let Some((_, rest)) = message.split_once("While expanding wildcard, column \"")
+        && let Some((column, _)) = rest.split_once('"')
+    {
+        let column = column.rsplit('.').next().unwrap_or(column);
+        return format!("column '{column}' is neither in GROUP BY nor inside an aggregate function");
     }
     message.to_string()
 }

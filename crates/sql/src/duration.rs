@@ -7,7 +7,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let trimmed = text.trim();
     let mut rest = trimmed;
     let mut total = Duration::ZERO;
-    let malformed = || format!("'{trimmed}' is not a duration; write a number and a unit, such as '500ms', '30s', '5m', '1h' or '1d'");
+    let malformed = || {
+        format!("'{trimmed}' is not a duration; write a number and a unit, such as '500ms', '30s', '5m', '1h' or '1d'")
+    };
     if rest.is_empty() {
         return Err(malformed());
     }

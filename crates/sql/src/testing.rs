@@ -7,8 +7,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_connect::{OptionError, SinkRequest, SourceRequest};
 use thalweg_engine::{
-    Chunk, Claim, DecodedChunk, Decoder, EngineError, Sink, SinkCommitter, SinkContext, SinkWriter, Source, SourceContext,
-    SourceFeed, SplitInfo, SplitPosition,
+    Chunk, Claim, DecodedChunk, Decoder, EngineError, Sink, SinkCommitter, SinkContext, SinkWriter, Source,
+    SourceContext, SourceFeed, SplitInfo, SplitPosition,
 };
 
 use crate::ConnectorRegistry;
@@ -82,7 +82,11 @@ impl Source for MemorySource {
     }
 
     fn open(&self, context: SourceContext, _: Vec<SplitPosition>) -> Result<Box<dyn SourceFeed>, EngineError> {
-        Ok(Box::new(MemoryFeed { rows: Arc::new(Mutex::new(self.rows.clone())), projection: context.projection, claimed: 0 }))
+        Ok(Box::new(MemoryFeed {
+            rows: Arc::new(Mutex::new(self.rows.clone())),
+            projection: context.projection,
+            claimed: 0,
+        }))
     }
 }
 

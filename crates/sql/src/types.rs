@@ -27,7 +27,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, ObjectName, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, ObjectName, TimezoneInfo,
+};
 
 use crate::suggest;
 
@@ -56,7 +58,9 @@ pub fn arrow_type(sql_type: &SqlType) -> std::result::Result<DataType, TypeError
         SqlType::Time(precision, zone) if !is_zoned(zone) => {
             timestamp_type(*precision, false).map(|_| DataType::Time64(TimeUnit::Microsecond))
         }
-        SqlType::Time(..) => Err(TypeError::new("TIME WITH TIME ZONE is not supported", "use TIME or TIMESTAMP WITH TIME ZONE")),
+        SqlType::Time(..) => {
+            Err(TypeError::new("TIME WITH TIME ZONE is not supported", "use TIME or TIMESTAMP WITH TIME ZONE"))
+        }
         SqlType::Interval { .. } => Ok(DataType::Interval(IntervalUnit::MonthDayNano)),
         SqlType::Array(element) => list_type(element),
         SqlType::Struct(fields, _) => {
@@ -74,15 +78,23 @@ fn scalar_type(sql_type: &SqlType) -> Option<DataType> {
         SqlType::Boolean | SqlType::Bool => DataType::Boolean,
         SqlType::TinyInt(_) => DataType::Int8,
         SqlType::SmallInt(_) | SqlType::Int2(_) | SqlType::Int16 => DataType::Int16,
-        SqlType::Int(_) | SqlType::Integer(_) | SqlType::Int4(_) | SqlType::MediumInt(_) | SqlType::Int32 => DataType::Int32,
+        SqlType::Int(_) | SqlType::Integer(_) | SqlType::Int4(_) | SqlType::MediumInt(_) | SqlType::Int32 => {
+            DataType::Int32
+        }
         SqlType::BigInt(_) | SqlType::Int8(_) | SqlType::Int64 => DataType::Int64,
         SqlType::TinyIntUnsigned(_) | SqlType::UTinyInt | SqlType::UInt8 => DataType::UInt8,
-        SqlType::SmallIntUnsigned(_) | SqlType::Int2Unsigned(_) | SqlType::USmallInt | SqlType::UInt16 => DataType::UInt16,
-        SqlType::IntUnsigned(_) | SqlType::IntegerUnsigned(_) | SqlType::Int4Unsigned(_) | SqlType::UInt32 => DataType::UInt32,
+        SqlType::SmallIntUnsigned(_) | SqlType::Int2Unsigned(_) | SqlType::USmallInt | SqlType::UInt16 => {
+            DataType::UInt16
+        }
+        SqlType::IntUnsigned(_) | SqlType::IntegerUnsigned(_) | SqlType::Int4Unsigned(_) | SqlType::UInt32 => {
+            DataType::UInt32
+        }
         SqlType::BigIntUnsigned(_) | SqlType::Int8Unsigned(_) | SqlType::UBigInt | SqlType::UInt64 => DataType::UInt64,
         SqlType::Real | SqlType::Float4 | SqlType::Float32 => DataType::Float32,
         SqlType::Float(ExactNumberInfo::Precision(bits)) if *bits <= 24 => DataType::Float32,
-        SqlType::Float(_) | SqlType::Float8 | SqlType::Float64 | SqlType::Double(_) | SqlType::DoublePrecision => DataType::Float64,
+        SqlType::Float(_) | SqlType::Float8 | SqlType::Float64 | SqlType::Double(_) | SqlType::DoublePrecision => {
+            DataType::Float64
+        }
         SqlType::Text
         | SqlType::String(_)
         | SqlType::Varchar(_)
@@ -95,7 +107,9 @@ fn scalar_type(sql_type: &SqlType) -> Option<DataType> {
         | SqlType::JSON
         | SqlType::JSONB
         | SqlType::Uuid => DataType::Utf8,
-        SqlType::Bytea | SqlType::Bytes(_) | SqlType::Binary(_) | SqlType::Varbinary(_) | SqlType::Blob(_) => DataType::Binary,
+        SqlType::Bytea | SqlType::Bytes(_) | SqlType::Binary(_) | SqlType::Varbinary(_) | SqlType::Blob(_) => {
+            DataType::Binary
+        }
         SqlType::Date | SqlType::Date32 => DataType::Date32,
         _ => return None,
     })
@@ -130,7 +144,9 @@ fn timestamp_type(precision: Option<u64>, zoned: bool) -> std::result::Result<Da
 
 fn list_type(element: &ArrayElemTypeDef) -> std::result::Result<DataType, TypeError> {
     let element = match element {
-        ArrayElemTypeDef::None => return Err(TypeError::new("ARRAY needs the type of its elements", "write BIGINT[] or ARRAY<BIGINT>")),
+        ArrayElemTypeDef::None => {
+            return Err(TypeError::new("ARRAY needs the type of its elements", "write BIGINT[] or ARRAY<BIGINT>"));
+        }
         ArrayElemTypeDef::AngleBracket(element)
         | ArrayElemTypeDef::SquareBracket(element, _)
         | ArrayElemTypeDef::Parenthesis(element) => element,
@@ -170,8 +186,30 @@ fn custom_type(name: &ObjectName, modifiers: &[String]) -> std::result::Result<D
 
 fn unknown_type(name: &str) -> TypeError {
     const KNOWN: [&str; 24] = [
-        "boolean", "tinyint", "smallint", "int", "integer", "bigint", "real", "float", "double", "decimal", "numeric", "text",
-        "varchar", "string", "json", "uuid", "bytea", "date", "time", "timestamp", "timestamptz", "interval", "array", "row",
+        "boolean",
+        "tinyint",
+        "smallint",
+        "int",
+        "integer",
+        "bigint",
+        "real",
+        "float",
+        "double",
+        "decimal",
+        "numeric",
+        "text",
+        "varchar",
+        "string",
+        "json",
+        "uuid",
+        "bytea",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "array",
+        "row",
     ];
     let hint = match suggest::nearest(name, KNOWN) {
         Some(near) => format!("did you mean {}?", near.to_uppercase()),
@@ -206,7 +244,8 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Interval(_) => "INTERVAL".into(),
         DataType::List(element) => format!("{}[]", sql_name(element.data_type())),
         DataType::Struct(fields) => {
-            let fields: Vec<String> = fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
             format!("ROW({})", fields.join(", "))
         }
         other => other.to_string(),
@@ -258,13 +297,19 @@ mod tests {
             ("DOUBLE PRECISION", "Float64"),
             ("DECIMAL(10,2)", "Decimal128(10, 2)"),
             ("NUMERIC", "Decimal128(38, 10)"),
-            ("DECIMAL(39,2)", "error: DECIMAL(39, 2) does not exist; the precision is 1 to 38, the scale 0 to the precision"),
+            (
+                "DECIMAL(39,2)",
+                "error: DECIMAL(39, 2) does not exist; the precision is 1 to 38, the scale 0 to the precision",
+            ),
             ("BYTEA", "Binary"),
             ("DATE", "Date32"),
             ("TIME", "Time64(µs)"),
             ("TIMESTAMP", "Timestamp(µs)"),
             ("TIMESTAMP(3)", "Timestamp(µs)"),
-            ("TIMESTAMP(9)", "error: a precision of 9 digits is not supported; times have microseconds: at most 6 digits"),
+            (
+                "TIMESTAMP(9)",
+                "error: a precision of 9 digits is not supported; times have microseconds: at most 6 digits",
+            ),
             ("TIMESTAMP WITH TIME ZONE", "Timestamp(µs, \"UTC\")"),
             ("TIMESTAMPTZ", "Timestamp(µs, \"UTC\")"),
             ("TIMESTAMP_LTZ(3)", "Timestamp(µs, \"UTC\")"),

@@ -20,11 +20,17 @@ pub(super) struct Catalog {
     pub(super) state: SessionState,
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    /// Names of the session that this query does not use, for hints.
+    others: Vec<String>,
 }
 
 impl Catalog {
-    pub(super) fn new(state: SessionState, relation_planners: Vec<Arc<dyn RelationPlanner>>) -> Self {
-        Self { state, tables: BTreeMap::new(), relation_planners }
+    pub(super) fn new(
+        state: SessionState,
+        relation_planners: Vec<Arc<dyn RelationPlanner>>,
+        others: Vec<String>,
+    ) -> Self {
+        Self { state, tables: BTreeMap::new(), relation_planners, others }
     }
 
     pub(super) fn add_table(&mut self, name: &str, table: Arc<dyn TableSource>) {
@@ -61,9 +67,12 @@ impl ContextProvider for Catalog {
             return Ok(table.clone());
         }
         let text = name.to_string();
-        let hint = match suggest::nearest(&text, self.tables.keys().map(String::as_str)) {
+        let names = self.tables.keys().chain(&self.others).map(String::as_str);
+        let hint = match suggest::nearest(&text, names) {
             Some(near) => format!("did you mean '{near}'?"),
-            None if text.contains(['.', '/']) => "write the name of a file in single quotes: FROM 'flights.ndjson'".to_string(),
+            None if text.contains(['.', '/']) => {
+                "write the name of a file in single quotes: FROM 'flights.ndjson'".to_string()
+            }
             None => "declare it with CREATE SOURCE, or write the name of a file in single quotes".to_string(),
         };
         Err(plan_datafusion_err!("unknown table '{text}'\n{hint}"))

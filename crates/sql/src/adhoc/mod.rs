@@ -120,7 +120,9 @@ impl QuerySession {
             Statement::Set(_) => return Ok(()),
             _ => {
                 let message = "only CREATE SOURCE and CREATE VIEW can be declared for queries";
-                return Err(vec![Diagnostic::error(statement.span, message).with_hint("run pipelines with `thalweg run`")]);
+                return Err(vec![
+                    Diagnostic::error(statement.span, message).with_hint("run pipelines with `thalweg run`"),
+                ]);
             }
         };
         let mut with = self.fork();
@@ -140,7 +142,8 @@ impl QuerySession {
 
     /// Declared names with `source` or `view`, in order of declaration.
     pub fn names(&self) -> Vec<(String, &'static str)> {
-        let kind = |statement: &Statement| if matches!(statement, Statement::CreateSource(_)) { "source" } else { "view" };
+        let kind =
+            |statement: &Statement| if matches!(statement, Statement::CreateSource(_)) { "source" } else { "view" };
         let declared = self.declarations.iter();
         declared.filter_map(|statement| Some((declared_name(&statement.node)?, kind(&statement.node)))).collect()
     }
@@ -229,8 +232,10 @@ impl QuerySession {
         let context = BindContext::new("query", &self.working_dir, self.registry.as_ref());
         let sources = bind_sources(&script, &context)?;
         let config = SessionConfig::new().with_target_partitions(self.parallelism).with_batch_size(self.batch_rows);
-        let state = crate::functions::session_state_with(config).map_err(|error| diagnostics_of(&error, Span::empty()))?;
-        let mut planned = Planned { catalog: Catalog::new(state, vec![]), skipped: Arc::default() };
+        let state =
+            crate::functions::session_state_with(config).map_err(|error| diagnostics_of(&error, Span::empty()))?;
+        let names = self.names().into_iter().map(|(name, _)| name).collect();
+        let mut planned = Planned { catalog: Catalog::new(state, vec![], names), skipped: Arc::default() };
         for statement in declared {
             let result = match &statement.node {
                 Statement::CreateSource(create) => match sources.get(&create.name.value) {
@@ -319,7 +324,11 @@ impl Planned {
                 Some(data_type) => cast(expr, data_type.clone()),
                 None => expr,
             };
-            let kept: Vec<_> = unqualified.fields().iter().map(|field| col(Ident::with_quote('"', field.name()).to_string())).collect();
+            let kept: Vec<_> = unqualified
+                .fields()
+                .iter()
+                .map(|field| col(Ident::with_quote('"', field.name()).to_string()))
+                .collect();
             plan = plan.project(kept.into_iter().chain([expr.alias(&column.name)]))?;
         }
         let ordered = bound.column_order.iter().map(|name| col(Ident::with_quote('"', name).to_string()));
@@ -345,9 +354,13 @@ impl Planned {
             let message = format!("view '{name}' names {} columns, but its query has {found}", columns.len());
             return Err(vec![Diagnostic::error(query.span(), message)]);
         }
-        let renamed: Vec<_> = plan.schema().columns().into_iter().zip(columns).map(|(column, name)| {
-            datafusion::logical_expr::Expr::Column(column).alias(*name)
-        }).collect();
+        let renamed: Vec<_> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .zip(columns)
+            .map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(*name))
+            .collect();
         let plan = LogicalPlanBuilder::from(plan).project(renamed).and_then(LogicalPlanBuilder::build);
         let plan = plan.map_err(|error| diagnostics_of(&error, query.span()))?;
         self.catalog.add_plan(name, plan);
@@ -377,9 +390,11 @@ impl Planned {
                     let table = self.table(&ident.value, source, OnError::Fail);
                     self.catalog.add_table(&ident.value, provider_as_source(Arc::new(table)));
                 }
-                Err(errors) => found.extend(errors.into_iter().map(|error| {
-                    Diagnostic::error(ident.span, error.message).with_hint_if(error.hint)
-                })),
+                Err(errors) => found.extend(
+                    errors
+                        .into_iter()
+                        .map(|error| Diagnostic::error(ident.span, error.message).with_hint_if(error.hint)),
+                ),
             }
         }
         if found.is_empty() { Ok(()) } else { Err(found) }

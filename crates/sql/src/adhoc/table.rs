@@ -195,7 +195,8 @@ impl ExecutionPlan for SourceExec {
         let reading = reading.as_mut().expect("set above");
         reading.started[partition] = true;
         let decoded = self.decoded();
-        let position = |column: &usize| decoded.iter().position(|found| found == column).expect("decoded holds every column");
+        let position =
+            |column: &usize| decoded.iter().position(|found| found == column).expect("decoded holds every column");
         Ok(Box::pin(PartitionStream {
             name: self.name.clone(),
             schema: self.schema(),

@@ -43,7 +43,10 @@ async fn answer(sql: &str) -> String {
         Ok(batches) => {
             let table = pretty_format_batches(&batches).expect("printable").to_string();
             let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
-            lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",")).collect::<Vec<_>>().join("/")
+            lines
+                .map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(","))
+                .collect::<Vec<_>>()
+                .join("/")
         }
         Err(found) => {
             let text = |found: &Diagnostic| {
@@ -85,13 +88,22 @@ async fn findings_have_places() {
         ("SELECT kk FROM s", "1:8 unknown column 'kk' (did you mean 'k'?)"),
         ("SELECT x.k FROM s", "1:8 unknown column 'x.k' (did you mean 'k'?)"),
         ("SELECT *\nFROM ss", "2:6 unknown table 'ss' (did you mean 's'?)"),
-        ("SELECT * FROM a.ndjson", "1:15 unknown table 'a.ndjson' (write the name of a file in single quotes: FROM 'flights.ndjson')"),
+        (
+            "SELECT * FROM a.ndjson",
+            "1:15 unknown table 'a.ndjson' (write the name of a file in single quotes: FROM 'flights.ndjson')",
+        ),
         ("SELECT lowre(k) FROM s", "1:8 unknown function 'lowre' (did you mean 'lower'?)"),
-        ("SELECT k, count(*) FROM s", "1:8 column in SELECT must be in GROUP BY or an aggregate function (did you mean)"),
+        (
+            "SELECT k, count(*) FROM s",
+            "1:8 column 'k' is neither in GROUP BY nor inside an aggregate function (add it to GROUP BY, or choose one value with an aggregate such as max or first_value)",
+        ),
         ("SELECT * FROM 'a.ndjson'", "1:15 unknown connector 'files' (connectors: memory)"),
         ("SELECT 1; SELECT 2", "1:11 one query at a time"),
         ("CREATE VIEW v AS SELECT nn FROM s; SELECT 1", "1:25 unknown column 'nn' (did you mean 'n'?)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT 1", "1:1 only CREATE SOURCE and CREATE VIEW can be declared for queries (run pipelines with `thalweg run`)"),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS SELECT 1",
+            "1:1 only CREATE SOURCE and CREATE VIEW can be declared for queries (run pipelines with `thalweg run`)",
+        ),
         ("", "0:0 there is no query to run (write SELECT ...)"),
         ("SELECT 1 / (n - n) FROM s", "0:0 divide by zero error"),
     ] {

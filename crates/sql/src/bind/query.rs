@@ -69,8 +69,11 @@ impl Binder<'_> {
     fn unknown_table(&self, ident: &ast::Ident, name: &str, table: &ObjectName) -> Diagnostic {
         let span = table.span();
         if ident.quote_style == Some('\'') {
-            return Diagnostic::error(span, format!("the file '{}' cannot be read directly in a pipeline", ident.value))
-                .with_hint("declare it: CREATE SOURCE name (...) WITH (connector = 'files', path = '...')");
+            return Diagnostic::error(
+                span,
+                format!("the file '{}' cannot be read directly in a pipeline", ident.value),
+            )
+            .with_hint("declare it: CREATE SOURCE name (...) WITH (connector = 'files', path = '...')");
         }
         let known = self.names_of(&[Kind::Source, Kind::View]);
         let hint = match self.names.get(name) {
@@ -87,7 +90,8 @@ impl Binder<'_> {
         }
         let known = WINDOW_FUNCTIONS.iter().map(|(name, _)| *name);
         let hint = suggest::hint(&name, known, "window functions");
-        self.found.push(Diagnostic::error(function.span(), format!("unknown table function '{name}'")).with_hint_if(hint));
+        self.found
+            .push(Diagnostic::error(function.span(), format!("unknown table function '{name}'")).with_hint_if(hint));
     }
 }
 

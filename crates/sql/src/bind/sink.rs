@@ -92,7 +92,9 @@ impl Binder<'_> {
                 );
             }
         }
-        let writes = |statement: &Statement| matches!(statement, Statement::CreateSink(_) | Statement::Insert(_) | Statement::Query(_));
+        let writes = |statement: &Statement| {
+            matches!(statement, Statement::CreateSink(_) | Statement::Insert(_) | Statement::Query(_))
+        };
         if !script.statements.iter().any(|statement| writes(&statement.node)) {
             let span = script.statements.last().map_or(Span::empty(), |statement| statement.span);
             let start = Span { start: span.start, end: span.start };

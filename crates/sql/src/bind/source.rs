@@ -173,7 +173,8 @@ impl Binder<'_> {
             if let Some(declared) = &column.data_type
                 && !arrow::compute::can_cast_types(&found, declared)
             {
-                let message = format!("the expression is {}, which cannot become {}", sql_name(&found), sql_name(declared));
+                let message =
+                    format!("the expression is {}, which cannot become {}", sql_name(&found), sql_name(declared));
                 self.found.push(Diagnostic::error(*span, message));
             }
             fields.push(Arc::new(Field::new(&column.name, column.data_type.clone().unwrap_or(found), true)));
@@ -211,7 +212,8 @@ impl Binder<'_> {
             return;
         };
         if !matches!(field.data_type(), DataType::Timestamp(..)) {
-            let message = format!("column '{}' is {}; event time must be a TIMESTAMP", column.value, sql_name(field.data_type()));
+            let message =
+                format!("column '{}' is {}; event time must be a TIMESTAMP", column.value, sql_name(field.data_type()));
             self.found.push(Diagnostic::error(column.span, message).with_hint(time_hint(field)));
             return;
         }
@@ -224,8 +226,12 @@ impl Binder<'_> {
     }
 
     fn policy(&mut self, create: &CreateSource) -> Policy {
-        let mut policy =
-            Policy { on_error: OnError::Fail, dead_letter_sink: None, idle_timeout: Some(IDLE_TIMEOUT_DEFAULT), max_drift: None };
+        let mut policy = Policy {
+            on_error: OnError::Fail,
+            dead_letter_sink: None,
+            idle_timeout: Some(IDLE_TIMEOUT_DEFAULT),
+            max_drift: None,
+        };
         let option = |key: &str| create.options.iter().find(|option| option.key.value == key);
         if let Some(option) = option("on_error") {
             match option.value.node.to_lowercase().as_str() {
@@ -269,8 +275,11 @@ impl Binder<'_> {
                 policy.dead_letter_sink = Some(sink);
             }
             (OnError::DeadLetter, None) => self.found.push(
-                Diagnostic::error(create.name.span, format!("source '{}' has on_error = 'dlq' but no dlq", create.name.value))
-                    .with_hint("add dlq = 'name of a sink'"),
+                Diagnostic::error(
+                    create.name.span,
+                    format!("source '{}' has on_error = 'dlq' but no dlq", create.name.value),
+                )
+                .with_hint("add dlq = 'name of a sink'"),
             ),
             (_, Some(option)) => self.found.push(
                 Diagnostic::error(option.key.span, "dlq is given, but bad rows do not go there")

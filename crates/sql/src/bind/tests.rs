@@ -24,7 +24,8 @@ fn findings(sql: &str) -> String {
 /// Behind a valid source `s(ts TIMESTAMP, k TEXT, n BIGINT)` on line 1.
 #[track_caller]
 fn check(statements: &str, expect: &str) {
-    let source = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts AS ts) WITH (connector = 'memory');\n";
+    let source =
+        "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts AS ts) WITH (connector = 'memory');\n";
     assert_eq!(findings(&format!("{source}{statements}")), expect, "{statements}");
 }
 
@@ -59,7 +60,8 @@ fn binds_a_pipeline() {
     assert_eq!(source.dead_letter_sink.as_deref(), Some("bad"));
     assert_eq!(source.watermark.as_ref().map(|(column, _)| column.as_str()), Some("ts"));
     assert_eq!(pipeline.views[0].1, ["a"]);
-    let sinks: Vec<(&str, usize)> = pipeline.sinks.iter().map(|sink| (sink.name.as_str(), sink.queries.len())).collect();
+    let sinks: Vec<(&str, usize)> =
+        pipeline.sinks.iter().map(|sink| (sink.name.as_str(), sink.queries.len())).collect();
     assert_eq!(sinks, [("bad", 0), ("k", 2)]);
     assert_eq!(pipeline.sinks[1].emit, crate::EmitPolicy::OnWindowClose);
     assert_eq!(pipeline.settings.parallelism, Some(3));
@@ -82,20 +84,40 @@ fn source_findings() {
     for (columns, options, expect) in [
         ("a BIGNIT", "", "1:20 unknown type BIGNIT (did you mean BIGINT?)"),
         ("a BIGINT, a TEXT", "", "1:28 column 'a' is declared twice"),
-        ("__w BIGINT", "", "1:18 column '__w' has a reserved name (names that begin with two underscores are the engine's own)"),
-        ("ts TIMESTAMP, WATERMARK FOR t AS ts", "", "1:46 unknown column 't' in WATERMARK FOR (columns of this source: ts)"),
+        (
+            "__w BIGINT",
+            "",
+            "1:18 column '__w' has a reserved name (names that begin with two underscores are the engine's own)",
+        ),
+        (
+            "ts TIMESTAMP, WATERMARK FOR t AS ts",
+            "",
+            "1:46 unknown column 't' in WATERMARK FOR (columns of this source: ts)",
+        ),
         (
             "ms BIGINT, WATERMARK FOR ms AS ms",
             "",
             "1:43 column 'ms' is BIGINT; event time must be a TIMESTAMP (add a column: ms_time TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(ms)) STORED)",
         ),
-        ("ts TIMESTAMP, WATERMARK FOR ts AS 5", "", "1:52 the watermark is BIGINT; it must be a TIMESTAMP (write ts - INTERVAL '5' SECOND)"),
+        (
+            "ts TIMESTAMP, WATERMARK FOR ts AS 5",
+            "",
+            "1:52 the watermark is BIGINT; it must be a TIMESTAMP (write ts - INTERVAL '5' SECOND)",
+        ),
         ("ts TIMESTAMP, WATERMARK FOR ts AS tz", "", "1:52 unknown column 'tz' (did you mean 'ts'?)"),
         ("a BIGINT, b AS lowr(a)", "", "1:33 unknown function 'lowr' (did you mean 'lower'?)"),
-        ("a BIGINT, line TEXT METADATA", "", "1:28 metadata 'line' of source 's' is BIGINT, not TEXT (declare the column as BIGINT)"),
+        (
+            "a BIGINT, line TEXT METADATA",
+            "",
+            "1:28 metadata 'line' of source 's' is BIGINT, not TEXT (declare the column as BIGINT)",
+        ),
         ("a BIGINT", ", pth = 'x'", "2:29 unknown option 'pth' (did you mean 'path'?)"),
         ("a BIGINT", ", on_error = 'skip'", "2:40 on_error cannot be 'skip' (it is 'fail', 'drop' or 'dlq')"),
-        ("a BIGINT", ", on_error = 'dlq'", "1:15 source 's' has on_error = 'dlq' but no dlq (add dlq = 'name of a sink')"),
+        (
+            "a BIGINT",
+            ", on_error = 'dlq'",
+            "1:15 source 's' has on_error = 'dlq' but no dlq (add dlq = 'name of a sink')",
+        ),
         ("a BIGINT", ", on_error = 'dlq', dlq = 'kk'", "2:53 unknown sink 'kk' (did you mean 'k'?)"),
         ("a BIGINT", ", dlq = 'k'", "2:29 dlq is given, but bad rows do not go there (add on_error = 'dlq')"),
         (
@@ -113,7 +135,11 @@ fn source_findings() {
             ", watermark.max_drift = 'soon'",
             "2:51 'soon' is not a duration; write a number and a unit, such as '500ms', '30s', '5m', '1h' or '1d'",
         ),
-        ("a BIGNIT, b TXT", ", pth = 'x'", "1:20 unknown type BIGNIT (did you mean BIGINT?)\n1:30 unknown type TXT (did you mean TEXT?)\n2:29 unknown option 'pth' (did you mean 'path'?)"),
+        (
+            "a BIGNIT, b TXT",
+            ", pth = 'x'",
+            "1:20 unknown type BIGNIT (did you mean BIGINT?)\n1:30 unknown type TXT (did you mean TEXT?)\n2:29 unknown option 'pth' (did you mean 'path'?)",
+        ),
     ] {
         check_source(columns, options, expect);
     }
@@ -122,24 +148,75 @@ fn source_findings() {
 #[test]
 fn script_findings() {
     for (statements, expect) in [
-        ("INSERT INTO kk SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:13 unknown sink 'kk' (did you mean 'k'?)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM ss", "2:60 unknown table 'ss' (did you mean 's'?)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)", "2:73 unknown table 't' (sources and views of this script: s)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBEL(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY)", "2:60 unknown table function 'tumbel' (did you mean 'tumble'?)"),
-        ("CREATE SINK k WITH (connector = 'memory')", "2:13 nothing is written into sink 'k' (add AS SELECT ..., or INSERT INTO it, or name it as dlq of a source)"),
-        ("CREATE SINK k WITH (path = 'x') AS SELECT * FROM s", "2:13 sink 'k' names no connector (add connector = 'files' (or another) to WITH (...))"),
-        ("CREATE SINK k WITH (connector = 'kafak') AS SELECT * FROM s", "2:21 unknown connector 'kafak' (connectors: memory)"),
-        ("CREATE SINK s WITH (connector = 'memory') AS SELECT * FROM s", "2:13 's' is already the name of a source (it is declared on line 1; choose another name)"),
-        ("CREATE VIEW hop AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM hop", "2:13 'hop' cannot be the name of a view (it is the name of a window function)"),
+        (
+            "INSERT INTO kk SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s",
+            "2:13 unknown sink 'kk' (did you mean 'k'?)",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM ss",
+            "2:60 unknown table 'ss' (did you mean 's'?)",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)",
+            "2:73 unknown table 't' (sources and views of this script: s)",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBEL(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY)",
+            "2:60 unknown table function 'tumbel' (did you mean 'tumble'?)",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory')",
+            "2:13 nothing is written into sink 'k' (add AS SELECT ..., or INSERT INTO it, or name it as dlq of a source)",
+        ),
+        (
+            "CREATE SINK k WITH (path = 'x') AS SELECT * FROM s",
+            "2:13 sink 'k' names no connector (add connector = 'files' (or another) to WITH (...))",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'kafak') AS SELECT * FROM s",
+            "2:21 unknown connector 'kafak' (connectors: memory)",
+        ),
+        (
+            "CREATE SINK s WITH (connector = 'memory') AS SELECT * FROM s",
+            "2:13 's' is already the name of a source (it is declared on line 1; choose another name)",
+        ),
+        (
+            "CREATE VIEW hop AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM hop",
+            "2:13 'hop' cannot be the name of a view (it is the name of a window function)",
+        ),
         ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s", ""),
-        ("CREATE VIEW w AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM w", "2:32 view 'v' is used before it is declared (move its CREATE VIEW up)"),
-        ("SELECT * FROM s", "2:1 a SELECT on its own writes nowhere in a pipeline (write CREATE SINK name WITH (...) AS SELECT ... or INSERT INTO sink SELECT ...)"),
-        ("CREATE SINK k WITH (connector = 'memory') AS WITH x AS (SELECT * FROM s) SELECT * FROM x, (SELECT n FROM s) y", ""),
-        ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM 'a.json', s", "2:60 the file 'a.json' cannot be read directly in a pipeline (declare it: CREATE SOURCE name (...) WITH (connector = 'files', path = '...'))"),
-        ("SET paralelism = 2; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:5 unknown setting 'paralelism' (did you mean 'parallelism'?)"),
-        ("SET parallelism = 0; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:19 parallelism is a number from 1 to 1024, not '0'"),
-        ("CREATE SOURCE r (a BIGINT) WITH (connector = 'memory'); CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s", "2:15 warning: source 'r' is never read"),
-        ("SET parallelism = 2", "2:1 the script has no sink, so there is nothing to run (add CREATE SINK name WITH (connector = 'stdout') AS SELECT ...)"),
+        (
+            "CREATE VIEW w AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM w",
+            "2:32 view 'v' is used before it is declared (move its CREATE VIEW up)",
+        ),
+        (
+            "SELECT * FROM s",
+            "2:1 a SELECT on its own writes nowhere in a pipeline (write CREATE SINK name WITH (...) AS SELECT ... or INSERT INTO sink SELECT ...)",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS WITH x AS (SELECT * FROM s) SELECT * FROM x, (SELECT n FROM s) y",
+            "",
+        ),
+        (
+            "CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM 'a.json', s",
+            "2:60 the file 'a.json' cannot be read directly in a pipeline (declare it: CREATE SOURCE name (...) WITH (connector = 'files', path = '...'))",
+        ),
+        (
+            "SET paralelism = 2; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s",
+            "2:5 unknown setting 'paralelism' (did you mean 'parallelism'?)",
+        ),
+        (
+            "SET parallelism = 0; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s",
+            "2:19 parallelism is a number from 1 to 1024, not '0'",
+        ),
+        (
+            "CREATE SOURCE r (a BIGINT) WITH (connector = 'memory'); CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM s",
+            "2:15 warning: source 'r' is never read",
+        ),
+        (
+            "SET parallelism = 2",
+            "2:1 the script has no sink, so there is nothing to run (add CREATE SINK name WITH (connector = 'stdout') AS SELECT ...)",
+        ),
     ] {
         check(statements, expect);
     }

@@ -74,7 +74,9 @@ impl ScalarUDFImpl for CalendarField {
             [DataType::Null | DataType::Date32 | DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8] => {
                 Ok(vec![timestamp])
             }
-            [other] => plan_err!("{}() takes a TIMESTAMP or DATE, not {}", self.field.name, crate::types::sql_name(other)),
+            [other] => {
+                plan_err!("{}() takes a TIMESTAMP or DATE, not {}", self.field.name, crate::types::sql_name(other))
+            }
             _ => plan_err!("{}() takes one argument", self.field.name),
         }
     }
@@ -105,7 +107,9 @@ impl Part {
             Ok(Arc::new(field))
         };
         let in_utc = match times.data_type() {
-            DataType::Timestamp(_, zone) => zone.as_ref().is_none_or(|zone| matches!(zone.as_ref(), "UTC" | "+00:00" | "Z")),
+            DataType::Timestamp(_, zone) => {
+                zone.as_ref().is_none_or(|zone| matches!(zone.as_ref(), "UTC" | "+00:00" | "Z"))
+            }
             _ => false,
         };
         match self {

@@ -28,7 +28,12 @@ pub(super) fn over_arrays(
 }
 
 /// Text for the first `texts` arguments, BIGINT for the rest.
-fn coerced(name: &str, types: &[DataType], texts: usize, counts: std::ops::RangeInclusive<usize>) -> Result<Vec<DataType>> {
+fn coerced(
+    name: &str,
+    types: &[DataType],
+    texts: usize,
+    counts: std::ops::RangeInclusive<usize>,
+) -> Result<Vec<DataType>> {
     if !counts.contains(&types.len()) {
         let expected = match counts.start() == counts.end() {
             true => counts.start().to_string(),
@@ -37,7 +42,9 @@ fn coerced(name: &str, types: &[DataType], texts: usize, counts: std::ops::Range
         return plan_err!("{name}() takes {expected} arguments, not {}", types.len());
     }
     let coerce = |(index, found): (usize, &DataType)| match found {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null if index < texts => Ok(DataType::Utf8),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null if index < texts => {
+            Ok(DataType::Utf8)
+        }
         found if index >= texts && (found.is_integer() || found.is_null()) => Ok(DataType::Int64),
         found => {
             let wanted = if index < texts { "TEXT" } else { "BIGINT" };
@@ -198,7 +205,8 @@ impl ScalarUDFImpl for CountChar {
 
 fn count_byte(texts: &StringArray, byte: u8) -> ArrayRef {
     let values = texts.value_data();
-    let count = |window: &[i32]| memchr::memchr_iter(byte, &values[window[0] as usize..window[1] as usize]).count() as i64;
+    let count =
+        |window: &[i32]| memchr::memchr_iter(byte, &values[window[0] as usize..window[1] as usize]).count() as i64;
     let counts: Vec<i64> = texts.value_offsets().windows(2).map(count).collect();
     Arc::new(Int64Array::new(counts.into(), texts.nulls().cloned()))
 }

@@ -12,7 +12,11 @@ async fn values(sql: &str) -> Vec<String> {
     match plan.collect().await {
         Ok(batches) => {
             let text = pretty_format_batches(&batches).expect("printable").to_string();
-            text.lines().filter(|line| line.starts_with('|')).skip(1).map(|line| line.trim_matches(['|', ' ']).to_string()).collect()
+            text.lines()
+                .filter(|line| line.starts_with('|'))
+                .skip(1)
+                .map(|line| line.trim_matches(['|', ' ']).to_string())
+                .collect()
         }
         Err(error) => vec![format!("error: {}", error.strip_backtrace())],
     }
@@ -24,7 +28,8 @@ async fn check(expr: &str, expect: &str) {
     let (before, rest) = expr.split_once('(').expect("a call");
     let (first, after) = rest.split_once(", ").or_else(|| rest.split_once(')')).expect("an argument");
     let after = if rest.contains(", ") { format!(", {after}") } else { ")".to_string() };
-    let over_column = format!("SELECT coalesce({before}(c{after}::TEXT, 'NULL') FROM (VALUES ({first}), ({first})) AS t(c)");
+    let over_column =
+        format!("SELECT coalesce({before}(c{after}::TEXT, 'NULL') FROM (VALUES ({first}), ({first})) AS t(c)");
     assert_eq!(values(&over_column).await, [expect, expect], "{over_column}");
 }
 

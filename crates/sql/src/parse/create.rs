@@ -21,7 +21,8 @@ pub(super) fn parse_create(cursor: &mut Cursor, emit: Option<Spanned<EmitPolicy>
     let is_view = cursor.consume_word("VIEW");
     if let (true, Some(emit)) = (is_view || cursor.peek_word("SOURCE"), &emit) {
         return Err(Box::new(
-            Diagnostic::error(emit.span, "EMIT belongs behind the query of a sink").with_hint("write it in CREATE SINK or INSERT INTO"),
+            Diagnostic::error(emit.span, "EMIT belongs behind the query of a sink")
+                .with_hint("write it in CREATE SINK or INSERT INTO"),
         ));
     }
     if is_view {
@@ -129,7 +130,8 @@ fn parse_column(cursor: &mut Cursor) -> Result<ColumnDefinition> {
         return Ok(ColumnDefinition { name, kind: ColumnKind::Computed { data_type: None, expr, span } });
     }
     let data_type = parse_type(cursor)?;
-    let mut column = ColumnDefinition { kind: ColumnKind::Physical { data_type: data_type.clone(), not_null: false }, name };
+    let mut column =
+        ColumnDefinition { kind: ColumnKind::Physical { data_type: data_type.clone(), not_null: false }, name };
     loop {
         if cursor.consume_words(&["NOT", "NULL"]) {
             if let ColumnKind::Physical { not_null, .. } = &mut column.kind {
@@ -188,7 +190,9 @@ fn parse_view(cursor: &mut Cursor, or_replace: bool, materialized: bool) -> Resu
         cursor.expect(&Token::RParen)?;
     }
     if cursor.peek_word("WITH") {
-        return Err(Box::new(Diagnostic::error(cursor.span(), "views take no options yet").with_hint("leave WITH (...) out")));
+        return Err(Box::new(
+            Diagnostic::error(cursor.span(), "views take no options yet").with_hint("leave WITH (...) out"),
+        ));
     }
     cursor.expect_word("AS")?;
     let start = cursor.span().start;
@@ -210,7 +214,9 @@ fn parse_sink(cursor: &mut Cursor, emit: Option<Spanned<EmitPolicy>>) -> Result<
         false => None,
     };
     if let (None, Some(emit)) = (&query, &emit) {
-        return Err(Box::new(Diagnostic::error(emit.span, "EMIT belongs behind a query").with_hint("this sink has no AS SELECT")));
+        return Err(Box::new(
+            Diagnostic::error(emit.span, "EMIT belongs behind a query").with_hint("this sink has no AS SELECT"),
+        ));
     }
     let emit = emit.map_or(EmitPolicy::Default, |emit| emit.node);
     Ok(CreateSink { name, if_not_exists, options, query, emit })

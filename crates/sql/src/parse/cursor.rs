@@ -12,8 +12,24 @@ use crate::suggest;
 pub(super) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
 const CLAUSES: [&str; 18] = [
-    "SELECT", "FROM", "WHERE", "GROUP", "BY", "HAVING", "ORDER", "LIMIT", "JOIN", "UNION", "WITH", "AS", "WATERMARK", "FOR",
-    "VALUES", "METADATA", "GENERATED", "INTO",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "HAVING",
+    "ORDER",
+    "LIMIT",
+    "JOIN",
+    "UNION",
+    "WITH",
+    "AS",
+    "WATERMARK",
+    "FOR",
+    "VALUES",
+    "METADATA",
+    "GENERATED",
+    "INTO",
 ];
 
 pub(super) struct Cursor<'a> {
@@ -30,8 +46,16 @@ impl<'a> Cursor<'a> {
         Self { parser: Parser::new(&ThalwegDialect).with_tokens_with_locations(owned), tokens }
     }
 
+    /// All tokens of the statement.
+    pub(super) fn tokens(&self) -> &'a [TokenWithSpan] {
+        self.tokens
+    }
+
     /// Runs a part of sqlparser's own grammar.
-    pub(super) fn sql<T>(&mut self, parse: impl FnOnce(&mut Parser<'a>) -> std::result::Result<T, ParserError>) -> Result<T> {
+    pub(super) fn sql<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Parser<'a>) -> std::result::Result<T, ParserError>,
+    ) -> Result<T> {
         parse(&mut self.parser).map_err(|error| Box::new(self.finding(&error)))
     }
 
@@ -175,7 +199,8 @@ impl<'a> Cursor<'a> {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
             ParserError::RecursionLimitExceeded => {
                 let message = "the statement is nested too deeply";
-                return Diagnostic::error(self.span(), message).with_hint("move inner parts into views or WITH queries");
+                return Diagnostic::error(self.span(), message)
+                    .with_hint("move inner parts into views or WITH queries");
             }
         };
         let (text, span) = match split_place(text) {

@@ -43,7 +43,11 @@ fn parse_nested(cursor: &mut Cursor, pending: &mut usize, depth: usize) -> Resul
         let key = parse_nested(cursor, pending, depth + 1)?;
         cursor.expect(&Token::Comma)?;
         let value = parse_nested(cursor, pending, depth + 1)?;
-        if angle { close(cursor, pending)? } else { cursor.expect(&Token::RParen)? }
+        if angle {
+            close(cursor, pending)?
+        } else {
+            cursor.expect(&Token::RParen)?
+        }
         return with_brackets(DataType::Map(Box::new(key), Box::new(value)), cursor, pending);
     }
     if !matches!(cursor.peek(), Token::Word(_)) {

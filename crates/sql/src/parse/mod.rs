@@ -68,7 +68,9 @@ fn split_emit(tokens: &[TokenWithSpan]) -> Result<(&[TokenWithSpan], Option<Span
         match &token.token {
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
-            Token::Word(word) if depth == 0 && word.quote_style.is_none() && is_emit(&word.value, &tokens[index + 1..]) => {
+            Token::Word(word)
+                if depth == 0 && word.quote_style.is_none() && is_emit(&word.value, &tokens[index + 1..]) =>
+            {
                 return Ok((&tokens[..index], Some(parse_emit(&tokens[index..])?)));
             }
             _ => {}
@@ -78,7 +80,9 @@ fn split_emit(tokens: &[TokenWithSpan]) -> Result<(&[TokenWithSpan], Option<Span
 }
 
 fn is_emit(word: &str, rest: &[TokenWithSpan]) -> bool {
-    let follows = |names: &[&str]| word_of(rest.first()).is_some_and(|next| names.iter().any(|name| next.eq_ignore_ascii_case(name)));
+    let follows = |names: &[&str]| {
+        word_of(rest.first()).is_some_and(|next| names.iter().any(|name| next.eq_ignore_ascii_case(name)))
+    };
     word.eq_ignore_ascii_case("emit") && follows(&["on", "early", "changes", "final", "after", "every"])
 }
 
@@ -158,7 +162,7 @@ fn parse_query_statement(cursor: &mut Cursor, emit: Option<Spanned<EmitPolicy>>)
 /// A query up to where its grammar ends, window calls normalised.
 fn parse_query(cursor: &mut Cursor) -> Result<ast::Query> {
     let mut query = *cursor.sql(|parser| parser.parse_query())?;
-    window_args::normalize(&mut query)?;
+    window_args::normalize(&mut query, cursor.tokens())?;
     Ok(query)
 }
 

@@ -67,7 +67,10 @@ fn window_calls_have_one_form() {
         assert_eq!(query_text(sql), expect, "{sql}");
     }
     for (sql, expect) in [
-        ("SELECT * FROM hop(t, ts, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) AS w", "SELECT * FROM hop(t, ts, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) AS w"),
+        (
+            "SELECT * FROM hop(t, ts, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) AS w",
+            "SELECT * FROM hop(t, ts, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) AS w",
+        ),
         (
             "SELECT * FROM SESSION(TABLE t PARTITION BY k, l, DESCRIPTOR(ts), INTERVAL '5' MINUTE)",
             "SELECT * FROM SESSION(__table(t, k, l), DESCRIPTOR(ts), INTERVAL '5' MINUTE)",
@@ -157,10 +160,7 @@ fn emit_is_taken_off() {
         "SELECT a FROM t\nEMIT ON UPDATE",
         "2:1+14 EMIT ON UPDATE is not supported yet: results that change later need an updating sink (write EMIT ON WINDOW CLOSE, or leave EMIT out)",
     );
-    check(
-        "SET a = 1 EMIT ON WINDOW CLOSE",
-        "1:11+20 EMIT belongs behind a query",
-    );
+    check("SET a = 1 EMIT ON WINDOW CLOSE", "1:11+20 EMIT belongs behind a query");
     check("EMIT ON WINDOW CLOSE", "1:1+4 EMIT belongs behind a query");
 }
 
@@ -169,7 +169,10 @@ fn errors_say_where_and_what() {
     for (sql, expect) in [
         ("SELEC 1", "1:1+5 expected a statement, found SELEC (did you mean SELECT?)"),
         ("SELECT a FORM t", "1:15+1 expected the end of the statement, found t (did you mean FROM instead of FORM?)"),
-        ("CREATE SURCE a", "1:8+5 expected SOURCE, VIEW, MATERIALIZED VIEW or SINK, found SURCE (did you mean SOURCE?)"),
+        (
+            "CREATE SURCE a",
+            "1:8+5 expected SOURCE, VIEW, MATERIALIZED VIEW or SINK, found SURCE (did you mean SOURCE?)",
+        ),
         (
             "CREATE TABLE a (b INT)",
             "1:8+5 CREATE TABLE is not supported (declare where rows come from with CREATE SOURCE, and where they go with CREATE SINK)",
@@ -180,15 +183,27 @@ fn errors_say_where_and_what() {
         ),
         ("SELECT (1", "1:10+1 expected ), found the end of the statement"),
         ("SELECT 'abc", "1:8+1 unterminated string literal"),
-        ("CREATE SOURCE s (a BIGINT) WITH (a = )", "1:38+1 expected a value, found ) (write the value in single quotes)"),
+        (
+            "CREATE SOURCE s (a BIGINT) WITH (a = )",
+            "1:38+1 expected a value, found ) (write the value in single quotes)",
+        ),
         ("CREATE SOURCE s (a BIGINT) WITH (a = '1', a = '2')", "1:43+1 option 'a' is given twice"),
         (
             "CREATE SOURCE s (a BIGINT)",
             "1:27+1 expected WITH (...), found the end of the statement (every source names its connector, e.g. WITH (connector = 'files', path = 'in.ndjson'))",
         ),
-        ("CREATE SOURCE s (a BIGINT PRIMARY KEY) WITH ()", "1:27+7 PRIMARY is not supported on a column of a source (a column takes NOT NULL, METADATA [FROM 'key'] or GENERATED ALWAYS AS (expr) STORED)"),
-        ("SELECT 1;\n\nSELEC 2;\nSELECT 3;\nSELEC 4", "3:1+5 expected a statement, found SELEC (did you mean SELECT?)\n5:1+5 expected a statement, found SELEC (did you mean SELECT?)"),
-        ("INSERT INTO k (a) SELECT 1", "1:15+1 a column list is not supported in INSERT INTO (name the columns in the SELECT, in the order they shall have)"),
+        (
+            "CREATE SOURCE s (a BIGINT PRIMARY KEY) WITH ()",
+            "1:27+7 PRIMARY is not supported on a column of a source (a column takes NOT NULL, METADATA [FROM 'key'] or GENERATED ALWAYS AS (expr) STORED)",
+        ),
+        (
+            "SELECT 1;\n\nSELEC 2;\nSELECT 3;\nSELEC 4",
+            "3:1+5 expected a statement, found SELEC (did you mean SELECT?)\n5:1+5 expected a statement, found SELEC (did you mean SELECT?)",
+        ),
+        (
+            "INSERT INTO k (a) SELECT 1",
+            "1:15+1 a column list is not supported in INSERT INTO (name the columns in the SELECT, in the order they shall have)",
+        ),
         ("", "ok, 0 statements"),
         (";;-- nothing\n;", "ok, 0 statements"),
     ] {
@@ -210,11 +225,74 @@ mod soup {
 
     fn word() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
-            "CREATE", "SOURCE", "SINK", "VIEW", "MATERIALIZED", "WITH", "(", ")", ",", ";", "AS", "SELECT", "FROM", "WHERE",
-            "GROUP", "BY", "TUMBLE", "TABLE", "t", "DESCRIPTOR", "INTERVAL", "'1'", "DAY", "EMIT", "ON", "CLOSE", "WINDOW",
-            "INSERT", "INTO", "SET", "=", "=>", "a", "\"b\"", "1", "-", "*", ".", "::", "->", "BIGINT", "ROW", "<", ">", ">>",
-            "ARRAY", "[", "]", "METADATA", "GENERATED", "ALWAYS", "WATERMARK", "FOR", "PARTITION", "EXPLAIN", "'x", "$$", "NOT",
-            "NULL", "JOIN", "UNION", "CASE", "END", "--", "/*", "\n", "MAP", "é",
+            "CREATE",
+            "SOURCE",
+            "SINK",
+            "VIEW",
+            "MATERIALIZED",
+            "WITH",
+            "(",
+            ")",
+            ",",
+            ";",
+            "AS",
+            "SELECT",
+            "FROM",
+            "WHERE",
+            "GROUP",
+            "BY",
+            "TUMBLE",
+            "TABLE",
+            "t",
+            "DESCRIPTOR",
+            "INTERVAL",
+            "'1'",
+            "DAY",
+            "EMIT",
+            "ON",
+            "CLOSE",
+            "WINDOW",
+            "INSERT",
+            "INTO",
+            "SET",
+            "=",
+            "=>",
+            "a",
+            "\"b\"",
+            "1",
+            "-",
+            "*",
+            ".",
+            "::",
+            "->",
+            "BIGINT",
+            "ROW",
+            "<",
+            ">",
+            ">>",
+            "ARRAY",
+            "[",
+            "]",
+            "METADATA",
+            "GENERATED",
+            "ALWAYS",
+            "WATERMARK",
+            "FOR",
+            "PARTITION",
+            "EXPLAIN",
+            "'x",
+            "$$",
+            "NOT",
+            "NULL",
+            "JOIN",
+            "UNION",
+            "CASE",
+            "END",
+            "--",
+            "/*",
+            "\n",
+            "MAP",
+            "é",
         ])
     }
 

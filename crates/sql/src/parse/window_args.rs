@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Query, Spanned as _, TableFactor,
-    TableFunctionArgs, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, ObjectNamePart, Query, Spanned as _,
+    TableFactor, TableFunctionArgs, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::cursor::Result;
 use crate::diagnostic::Diagnostic;
@@ -29,21 +29,38 @@ pub(crate) fn window_function(name: &ObjectName) -> Option<&'static [&'static st
     Some(found.1)
 }
 
-/// Rewrites every window call of the query.
-pub(super) fn normalize(query: &mut Query) -> Result<()> {
-    match VisitMut::visit(query, &mut Normalizer) {
+/// Rewrites every window call of the query; gives names in single quotes (files) the place that the parser drops.
+pub(super) fn normalize(query: &mut Query, tokens: &[TokenWithSpan]) -> Result<()> {
+    match VisitMut::visit(query, &mut Normalizer { tokens }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(found) => Err(found),
     }
 }
 
-struct Normalizer;
+struct Normalizer<'a> {
+    tokens: &'a [TokenWithSpan],
+}
 
-impl VisitorMut for Normalizer {
+impl Normalizer<'_> {
+    fn place_quoted(&self, name: &mut ObjectName) {
+        for part in &mut name.0 {
+            let ObjectNamePart::Identifier(ident) = part else { continue };
+            if ident.quote_style == Some('\'') && ident.span == Span::empty() {
+                let written = |token: &&TokenWithSpan| matches!(&token.token, Token::SingleQuotedString(text) if *text == ident.value);
+                ident.span = self.tokens.iter().find(written).map_or(Span::empty(), |token| token.span);
+            }
+        }
+    }
+}
+
+impl VisitorMut for Normalizer<'_> {
     type Break = Box<Diagnostic>;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         unwrap_table_call(factor);
+        if let TableFactor::Table { name, .. } = factor {
+            self.place_quoted(name);
+        }
         let TableFactor::Table { name, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
         let Some(parameters) = window_function(name) else { return ControlFlow::Continue(()) };
         let place = name.span();
@@ -103,7 +120,8 @@ fn positional(name: &ObjectName, args: &mut TableFunctionArgs, parameters: &[&st
     let required = parameters.iter().filter(|parameter| **parameter != "offset").count();
     if let Some(missing) = (0..given.max(required)).find(|index| slots[*index].is_none()) {
         return Err(Box::new(
-            Diagnostic::error(place, format!("{name} lacks its argument '{}'", parameters[missing])).with_hint(usage(name)),
+            Diagnostic::error(place, format!("{name} lacks its argument '{}'", parameters[missing]))
+                .with_hint(usage(name)),
         ));
     }
     let exprs = slots.into_iter().flatten();
