@@ -3,7 +3,7 @@
 //! A manifest is complete: with the segments it names, a pipeline restarts from it alone. Its parent only says which
 //! manifest it followed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,17 +75,15 @@ impl OperatorState {
     /// Puts the result of a merge in place of what was merged: `before` is the value given to
     /// [`crate::CheckpointStore::merge`], `after` what it returned. Segments added meanwhile stay.
     ///
-    /// Returns false and changes nothing if some segment of `before` is no longer here (the operator replaced its state
-    /// meanwhile): then `after` must be forgotten.
+    /// Returns false and changes nothing if some reference of `before` is no longer here as it was (the operator replaced
+    /// its state meanwhile): then `after` must be forgotten.
     #[must_use]
     pub fn apply_merge(&mut self, before: &Self, after: Self) -> bool {
-        let merged: BTreeSet<&str> = before.segments.iter().map(|segment| segment.path.as_str()).collect();
-        let present = self.segments.iter().filter(|segment| merged.contains(segment.path.as_str())).count();
-        if present != merged.len() {
+        let merged = &before.segments;
+        if !merged.iter().all(|segment| self.segments.contains(segment)) {
             return false;
         }
-        let added: Vec<SegmentRef> =
-            self.segments.drain(..).filter(|segment| !merged.contains(segment.path.as_str())).collect();
+        let added: Vec<SegmentRef> = self.segments.drain(..).filter(|segment| !merged.contains(segment)).collect();
         self.segments = after.segments;
         self.segments.extend(added);
         true

@@ -39,6 +39,10 @@ const ZSTD_LEVEL: i32 = 1;
 const TRAILER_BYTES: usize = 24;
 
 /// How a manifest names a segment, with what is known of it without reading it.
+///
+/// The range of vnodes is also a filter: rows outside of it do not count. So an operator that replaces its state on one
+/// worker narrows the references to older segments instead of rewriting them; one file may be named by several
+/// references with disjoint ranges.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRef {
     /// In the pipeline's folder.
@@ -46,11 +50,12 @@ pub struct SegmentRef {
     pub format_version: u32,
     /// Length of the file.
     pub bytes: u64,
+    /// Rows in the file.
     pub rows: u64,
     /// The checksum in the file's trailer.
     #[serde(with = "hex")]
     pub crc: u64,
-    /// Lowest and highest vnode of its rows (both inclusive).
+    /// Lowest and highest vnode of its rows that count (both inclusive).
     pub vnode_low: u16,
     pub vnode_high: u16,
     /// Highest `__expires` of its rows in microseconds: all are dead once the watermark reaches it.
@@ -58,6 +63,11 @@ pub struct SegmentRef {
 }
 
 impl SegmentRef {
+    /// The vnodes whose rows count.
+    pub fn vnodes(&self) -> Range<u16> {
+        self.vnode_low..self.vnode_high.saturating_add(1)
+    }
+
     /// Whether it may hold rows of these vnodes.
     pub fn overlaps(&self, vnodes: &Range<u16>) -> bool {
         self.rows > 0 && self.vnode_low < vnodes.end && vnodes.start <= self.vnode_high
@@ -192,7 +202,7 @@ pub(crate) fn verify(place: &str, segment: &SegmentRef, bytes: &[u8]) -> Result<
     Ok(())
 }
 
-/// Verifies and decodes a segment's file.
+/// Verifies and decodes a segment's file; only rows that count, never an empty batch.
 pub(crate) fn decode(place: &str, segment: &SegmentRef, bytes: &Bytes) -> Result<Vec<RecordBatch>, StateError> {
     verify(place, segment, bytes)?;
     let unreadable =
@@ -204,10 +214,15 @@ pub(crate) fn decode(place: &str, segment: &SegmentRef, bytes: &Bytes) -> Result
     if rows != segment.rows {
         return Err(StateError::damaged(place, format!("it has {rows} rows instead of {}", segment.rows)));
     }
+    let mut counting = Vec::with_capacity(batches.len());
     for batch in &batches {
-        state_columns(batch).map_err(|error| StateError::damaged(place, error.to_string()))?;
+        let batch = rows_where(batch, |vnode, _| segment.vnodes().contains(&vnode))
+            .map_err(|error| StateError::damaged(place, error.to_string()))?;
+        if batch.num_rows() > 0 {
+            counting.push(batch);
+        }
     }
-    Ok(batches)
+    Ok(counting)
 }
 
 /// The rows of `batch` that belong to `vnodes` and are alive at `event_watermark` (microseconds).
@@ -215,11 +230,13 @@ pub(crate) fn decode(place: &str, segment: &SegmentRef, bytes: &Bytes) -> Result
 /// # Errors
 /// `Bug` if the batch does not begin with the columns `__vnode` and `__expires`.
 pub fn select_rows(batch: &RecordBatch, vnodes: &Range<u16>, event_watermark: i64) -> Result<RecordBatch, StateError> {
-    let (of, expires) = state_columns(batch)?;
-    let (of, expires) = (of.values(), expires.values());
-    let keep = BooleanBuffer::collect_bool(batch.num_rows(), |row| {
-        vnodes.contains(&of[row]) && expires[row] > event_watermark
-    });
+    rows_where(batch, |vnode, expires| vnodes.contains(&vnode) && expires > event_watermark)
+}
+
+fn rows_where(batch: &RecordBatch, counts: impl Fn(u16, i64) -> bool) -> Result<RecordBatch, StateError> {
+    let (vnodes, expires) = state_columns(batch)?;
+    let (vnodes, expires) = (vnodes.values(), expires.values());
+    let keep = BooleanBuffer::collect_bool(batch.num_rows(), |row| counts(vnodes[row], expires[row]));
     if keep.count_set_bits() == batch.num_rows() {
         return Ok(batch.clone());
     }
@@ -285,6 +302,14 @@ pub(crate) mod tests {
         assert_eq!((segment.rows, segment.vnode_low, segment.vnode_high), (3, 3, 900));
         assert_eq!(segment.max_expires, i64::MAX);
         assert!(segment.overlaps(&(900..901)) && !segment.overlaps(&(901..1024)) && !segment.overlaps(&(0..3)));
+    }
+
+    #[test]
+    fn rows_outside_a_narrowed_range_do_not_count() {
+        let (bytes, mut segment) =
+            segment(&[state_rows(&[(3, 10, 1), (7, 20, 2), (9, 30, 3)]), state_rows(&[(3, 1, 4)])]);
+        (segment.vnode_low, segment.vnode_high) = (4, 8);
+        assert_eq!(decode("x", &segment, &bytes).unwrap(), [state_rows(&[(7, 20, 2)])]);
     }
 
     #[test]

@@ -9,18 +9,26 @@ use futures::{FutureExt, StreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
+use tokio::sync::OnceCell;
 
 use super::{Blobs, Entry, Put};
 use crate::StateError;
 
 /// One request; long enough for a segment over a slow line.
 const REQUEST_TIMEOUT: &str = "120 seconds";
-/// Then the caller decides whether to try again.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// An outage of this length is sat out inside a call; then the caller decides.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(180);
+const RETRIES_MAX: usize = 30;
+/// The first call is answered soon or never: a wrong endpoint should be told at once.
+const FIRST_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_RETRIES_MAX: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
+    /// The same, but impatient.
+    probe: Arc<dyn ObjectStore>,
+    answered: OnceCell<()>,
     /// For messages, e.g. `s3://bucket/prefix`.
     shown: String,
     prefix: String,
@@ -30,17 +38,33 @@ impl ObjectBlobs {
     /// A prefix of an S3-compatible bucket; the rest of the settings is read from `AWS_*`.
     pub fn s3(bucket: &str, prefix: &str) -> Result<Self, StateError> {
         let shown = format!("s3://{bucket}/{prefix}");
-        let mut builder = AmazonS3Builder::from_env();
-        if std::env::var_os("AWS_TIMEOUT").is_none() {
-            builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
-        }
-        let store = builder
-            .with_bucket_name(bucket)
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
-            .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() })
-            .build()
-            .map_err(|error| StateError::object_store("open", shown.clone(), error))?;
-        Ok(Self { store: Arc::new(store), shown, prefix: prefix.to_owned() })
+        let build = |retry_timeout, max_retries| -> Result<Arc<dyn ObjectStore>, StateError> {
+            let mut builder = AmazonS3Builder::from_env();
+            if std::env::var_os("AWS_TIMEOUT").is_none() {
+                builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
+            }
+            let store = builder
+                .with_bucket_name(bucket)
+                .with_conditional_put(S3ConditionalPut::ETagMatch)
+                .with_retry(RetryConfig { retry_timeout, max_retries, ..RetryConfig::default() })
+                .build()
+                .map_err(|error| StateError::object_store("open", shown.clone(), error))?;
+            Ok(Arc::new(store))
+        };
+        let store = build(RETRY_TIMEOUT, RETRIES_MAX)?;
+        let probe = build(FIRST_RETRY_TIMEOUT, FIRST_RETRIES_MAX)?;
+        Ok(Self { store, probe, answered: OnceCell::new(), shown, prefix: prefix.to_owned() })
+    }
+
+    /// The store, once it has answered.
+    async fn store(&self) -> Result<&dyn ObjectStore, StateError> {
+        let ask = || async {
+            let path = self.path("")?;
+            let listed = self.probe.list_with_delimiter(Some(&path)).await;
+            listed.map(drop).map_err(|error| self.failed("list", "", error))
+        };
+        self.answered.get_or_try_init(ask).await?;
+        Ok(self.store.as_ref())
     }
 
     fn path(&self, name: &str) -> Result<Path, StateError> {
@@ -66,7 +90,7 @@ impl Blobs for ObjectBlobs {
 
     fn put_new<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<Put, StateError>> {
         async move {
-            match self.store.put_opts(&self.path(name)?, bytes.into(), PutMode::Create.into()).await {
+            match self.store().await?.put_opts(&self.path(name)?, bytes.into(), PutMode::Create.into()).await {
                 Ok(_) => Ok(Put::Created),
                 Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
                 Err(error) => Err(self.failed("write", name, error)),
@@ -77,7 +101,7 @@ impl Blobs for ObjectBlobs {
 
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StateError>> {
         async move {
-            let got = match self.store.get(&self.path(name)?).await {
+            let got = match self.store().await?.get(&self.path(name)?).await {
                 Ok(got) => got,
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(self.failed("read", name, error)),
@@ -91,7 +115,8 @@ impl Blobs for ObjectBlobs {
         async move {
             let path = self.path(folder)?;
             let listed = self
-                .store
+                .store()
+                .await?
                 .list_with_delimiter(Some(&path))
                 .await
                 .map_err(|error| self.failed("list", folder, error))?;
@@ -107,7 +132,8 @@ impl Blobs for ObjectBlobs {
     fn delete<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<(), StateError>> {
         async move {
             let paths = names.iter().map(|name| self.path(name)).collect::<Result<Vec<_>, _>>()?;
-            let mut deleted = self.store.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+            let mut deleted =
+                self.store().await?.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
             while let Some(result) = deleted.next().await {
                 match result {
                     Ok(_) | Err(object_store::Error::NotFound { .. }) => {}

@@ -59,6 +59,28 @@ async fn dead_segments_are_dropped_without_reading_them() {
     assert_eq!(store.merge(1, &state(vec![], 10)).await.unwrap(), None);
 }
 
+/// An operator that replaced its state on one worker has narrowed the references to the older segments.
+#[tokio::test]
+async fn rows_outside_a_narrowed_reference_do_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = claimed(&location(&folder)).await;
+    let old = store.write_segment(1, STATE_ID, 0, &[state_rows(&[(1, 99, 1), (5, 99, 5), (9, 99, 9)])]).await.unwrap();
+    let (mut low, mut high) = (old.clone(), old);
+    low.vnode_high = 4;
+    high.vnode_low = 6;
+    let mut segments = vec![low, high];
+    for value in 10..17 {
+        segments.push(segment(&store, 2, &[value]).await);
+    }
+    let before = state(segments, 0);
+    let merged = store.merge(2, &before).await.unwrap().unwrap();
+    let mut current = before.clone();
+    assert!(current.apply_merge(&before, merged));
+    let mut manifest = manifest(&store, 2, None, vec![]);
+    manifest.operators.insert(STATE_ID.into(), current);
+    assert_eq!(values(&store, &manifest).await, [1, 9, 10, 11, 12, 13, 14, 15, 16]);
+}
+
 #[tokio::test]
 async fn a_merge_of_nothing_but_dead_rows_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -77,3 +77,27 @@ async fn a_bucket_that_is_not_there_says_so() {
     assert_eq!(error.kind(), ErrorKind::FixRequest, "{error}");
     assert!(error.to_string().contains("bucket"), "{error}");
 }
+
+/// Needs no server: nothing listens on the discard port.
+#[test]
+fn a_wrong_endpoint_is_told_soon() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "s3::answers_of_a_wrong_endpoint", "--ignored", "--nocapture"])
+        .envs([("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), ("AWS_ALLOW_HTTP", "true"), ("AWS_REGION", "x")])
+        .envs([("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")])
+        .env_remove("AWS_ENDPOINT")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Run by the test above, in a process with the environment of its own that it needs.
+#[tokio::test]
+#[ignore = "run by a_wrong_endpoint_is_told_soon"]
+async fn answers_of_a_wrong_endpoint() {
+    let location = StoreLocation::parse("s3://bucket/x").unwrap();
+    let opened = tokio::time::timeout(std::time::Duration::from_secs(30), CheckpointStore::open(&location, PIPELINE));
+    let error = opened.await.expect("within 30 seconds").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    assert!(error.to_string().contains("s3://bucket/x/flights") && error.to_string().contains("AWS_ENDPOINT_URL"));
+}
