@@ -4,15 +4,13 @@ set -euo pipefail
 thalweg=${1:?usage: run.sh BINARY OUT} out=${2:?usage: run.sh BINARY OUT}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 state=$out/flights-state
-# Output and state belong together: a run that starts anew starts without either.
-rm -rf "$out/daily_delays" "$out/long_waits" "$state"
 pipeline=examples/flights/pipeline.sql
 if [[ $out != out ]]; then
   mkdir -p "$out"
   sed "s#'out/#'$out/#" "$pipeline" > "$out/pipeline.sql"
   pipeline=$out/pipeline.sql
 fi
-"$thalweg" run "$pipeline" --data-dir "$state"
+"$thalweg" run "$pipeline" --data-dir "$state" --restart
 echo
 echo "The ten worst days of an airport with at least 20 flights:"
 "$thalweg" sql -c "SELECT origin, substr(CAST(window_start AS TEXT), 1, 10) AS day, flights, round(average_delay, 1) AS average_delay

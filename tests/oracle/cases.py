@@ -312,7 +312,7 @@ def cumulate(rng, columns, step):
 
 
 def session(rng, columns, step):
-    """Rows up to `gap` apart are one session; a row is late if even alone its session would have ended."""
+    """Rows up to `gap` apart are one session; a row is late if it lies behind its watermark at all."""
     gap = rng.choice([1, 3, 10, 50]) * step
     keys, calls = keys_of(rng, columns), aggregates(rng, columns)
     where = condition(rng, columns) if rng.random() < 0.3 else "TRUE"
@@ -329,7 +329,7 @@ def session(rng, columns, step):
         SELECT *, min(__us) OVER ({within}) AS window_start, max(__us) OVER ({within}) + {gap} AS window_end FROM (
           SELECT *, sum(__fresh) OVER ({over}, __id ROWS UNBOUNDED PRECEDING) AS __session FROM (
             SELECT *, CASE WHEN __us - lag(__us) OVER ({over}, __id) > {gap} THEN 1 ELSE 0 END AS __fresh FROM input
-            WHERE (__wm IS NULL OR __us + {gap} > __wm) AND ({where}))))
+            WHERE (__wm IS NULL OR __us >= __wm) AND ({where}))))
       GROUP BY {group}"""
     outputs = [(key, "plain") for key in keys] + [("window_start", "time"), ("window_end", "time")]
     return query, oracle, outputs + [(name, kind) for name, _, kind in calls]

@@ -60,7 +60,7 @@ def earthquakes(db, _):
               max(magnitude) AS strongest
             FROM (SELECT *, sum(fresh) OVER (PARTITION BY region ORDER BY us, n ROWS UNBOUNDED PRECEDING) AS session
               FROM (SELECT *, coalesce(us - lag(us) OVER (PARTITION BY region ORDER BY us, n) > {gap}, true)::INT AS fresh
-                FROM earthquakes WHERE type = 'earthquake' AND (wm IS NULL OR us + {gap} > wm)))
+                FROM earthquakes WHERE type = 'earthquake' AND (wm IS NULL OR us >= wm)))
             GROUP BY region, session HAVING count(*) >= 5""",
         "strong": """SELECT id, us AS occurred_at, magnitude, place, depth_km FROM earthquakes WHERE magnitude >= 5.5""",
     }
