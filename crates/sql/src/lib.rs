@@ -6,8 +6,10 @@ mod bound;
 mod diagnostic;
 pub mod dialect;
 mod duration;
+pub mod explain;
 pub mod functions;
 mod parse;
+mod plan;
 mod registry;
 pub mod statement;
 mod suggest;
@@ -23,6 +25,7 @@ pub use crate::{
     duration::parse_duration,
     functions::query_session,
     parse::parse_script,
+    plan::{NodeNote, PlannedPipeline, StateNote, plan_pipeline, plan_query},
     registry::{ConnectorRegistry, Connectors},
     statement::{Script, Spanned, Statement},
 };

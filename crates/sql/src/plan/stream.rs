@@ -1,0 +1,153 @@
+//! A translated relation: a node of the graph, and what the planner knows about its columns.
+//!
+//! Columns of the logical plan map to columns of the node, so renaming and reordering cost nothing until a sink or an
+//! operator needs them in place. Each column also carries its *canonical text*: how it is computed from columns of
+//! sources, free of aliases, views and positions. State ids are hashes of such texts; that is why they survive
+//! reformatting and renaming.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::{Column, Literal};
+use thalweg_engine::NodeId;
+
+use crate::plan::window_tvf::Window;
+
+/// Where a logical column is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Node(usize),
+    /// Of a window that is not assigned yet ([`Pending`]).
+    Window(WindowColumn),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WindowColumn {
+    Start,
+    End,
+    Time,
+}
+
+/// What a column means for event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Plain,
+    /// Bound by the watermark: windows may be put over it.
+    EventTime,
+    Window(WindowColumn),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct StreamColumn {
+    pub slot: Slot,
+    pub role: Role,
+    pub canonical: Arc<str>,
+}
+
+/// A window function whose windows nobody has asked for yet: an aggregation above assigns and aggregates in one step.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub window: Window,
+    /// Column of the node; 0 and unused for count windows.
+    pub time_index: usize,
+    pub time_canonical: Arc<str>,
+    /// Keys of `PARTITION BY`, over the node.
+    pub partition_by: Vec<Arc<dyn PhysicalExpr>>,
+    /// Filters on the window's columns, to be applied once they exist; columns are named `window_start` and so on.
+    pub filters: Vec<Expr>,
+    pub place: (u64, u64),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    pub node: NodeId,
+    pub schema: SchemaRef,
+    /// In the order of the logical plan's schema.
+    pub columns: Vec<StreamColumn>,
+    /// Canonical text of the set of rows.
+    pub rows: Arc<str>,
+    pub pending: Option<Pending>,
+    /// The windows that columns with a window's role belong to.
+    pub window: Option<Window>,
+    /// Whether rows come out of closed windows.
+    pub is_windowed: bool,
+    /// Names of the sources without watermark it reads, for messages.
+    pub unwatermarked: Vec<String>,
+}
+
+impl Stream {
+    pub fn column_with_role(&self, role: Role) -> Option<usize> {
+        self.columns.iter().find_map(|column| match column.slot {
+            Slot::Node(index) if column.role == role => Some(index),
+            _ => None,
+        })
+    }
+
+    /// Column of the node that carries event time, if one of the visible ones does.
+    pub fn time_index(&self) -> Option<usize> {
+        let roles = [Role::EventTime, Role::Window(WindowColumn::Time), Role::Window(WindowColumn::End)];
+        roles.into_iter().find_map(|role| self.column_with_role(role))
+    }
+
+    /// How an expression over the node is computed from columns of sources.
+    pub fn canonical(&self, expr: &Arc<dyn PhysicalExpr>) -> Arc<str> {
+        let lookup = |index: usize| -> Arc<str> {
+            let found = self.columns.iter().find(|column| column.slot == Slot::Node(index));
+            match found {
+                Some(column) => column.canonical.clone(),
+                None => format!("?{}", self.schema.field(index).name()).into(),
+            }
+        };
+        canonical(expr, &lookup)
+    }
+
+    pub fn canonical_aggregate(
+        &self,
+        aggregate: &AggregateFunctionExpr,
+        filter: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> String {
+        let arguments: Vec<Arc<str>> = aggregate.expressions().iter().map(|expr| self.canonical(expr)).collect();
+        let order: Vec<String> = aggregate
+            .order_bys()
+            .iter()
+            .map(|sort| format!("{} {:?}", self.canonical(&sort.expr), sort.options))
+            .collect();
+        let filter = filter.map(|filter| format!(" filter {}", self.canonical(filter))).unwrap_or_default();
+        format!(
+            "{}{}({}){}{}{filter}:{}",
+            aggregate.fun().name(),
+            if aggregate.is_distinct() { " distinct" } else { "" },
+            arguments.join(", "),
+            if aggregate.ignore_nulls() { " ignore nulls" } else { "" },
+            if order.is_empty() { String::new() } else { format!(" order by {}", order.join(", ")) },
+            aggregate.field().data_type(),
+        )
+    }
+}
+
+/// Text of an expression with its columns replaced; literals are listed with their types behind it.
+pub(crate) fn canonical(expr: &Arc<dyn PhysicalExpr>, lookup: &dyn Fn(usize) -> Arc<str>) -> Arc<str> {
+    if let Some(column) = expr.downcast_ref::<Column>() {
+        return lookup(column.index());
+    }
+    let mut literals = String::new();
+    let replaced = expr.clone().transform_up(|inner| {
+        if let Some(column) = inner.downcast_ref::<Column>() {
+            let text = lookup(column.index());
+            return Ok(Transformed::yes(Arc::new(Column::new(&text, 0)) as Arc<dyn PhysicalExpr>));
+        }
+        if let Some(literal) = inner.downcast_ref::<Literal>() {
+            literals.push_str(&format!(" {}", literal.value().data_type()));
+        }
+        Ok(Transformed::no(inner))
+    });
+    match replaced {
+        Ok(replaced) => format!("({}{literals})", replaced.data).into(),
+        // An expression that cannot be rebuilt still has a text of its own; only its columns keep their positions.
+        Err(_) => format!("({expr}{literals})").into(),
+    }
+}
