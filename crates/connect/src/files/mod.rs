@@ -21,6 +21,8 @@ mod schema;
 mod sink;
 mod source;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod text;
 mod watch;
 

@@ -66,6 +66,8 @@ pub(crate) struct TextReader {
     carry: Vec<u8>,
     at: u64,
     line: u64,
+    /// The last row handed out has no line break (yet).
+    open_line: bool,
     ended: bool,
 }
 
@@ -100,13 +102,13 @@ impl TextReader {
         // Without a whole header yet, nothing can be read.
         let ended = header.is_none() && options.dialect.as_ref().is_some_and(|dialect| dialect.header);
         let header = header.map(|header| header.bytes);
-        Ok(Self { name, input, options, cutter, pool, header, carry, at, line, ended })
+        Ok(Self { name, input, options, cutter, pool, header, carry, at, line, open_line: position.open_line, ended })
     }
 
     /// The next block, or word that there is none.
     pub(crate) fn next(&mut self) -> Result<Next, EngineError> {
         if self.ended {
-            return Ok(self.answer(None, false));
+            return Ok(self.answer(None));
         }
         let mut buffer = self.pool.take(self.options.block_bytes.max(self.carry.len() + 1));
         let mut filled = self.carry.len();
@@ -116,20 +118,19 @@ impl TextReader {
             filled = self.fill(&mut buffer, filled)?;
             let cut = self.cutter.cut(&buffer[..filled]);
             if self.ended && !self.options.follow {
-                let open_line = filled > 0 && buffer[filled - 1] != b'\n';
                 let block = self.block(buffer, filled);
-                return Ok(self.answer(block, open_line));
+                return Ok(self.answer(block));
             }
             if cut > 0 || self.ended {
                 self.carry.extend_from_slice(&buffer[cut..filled]);
                 let block = self.block(buffer, cut);
-                return Ok(self.answer(block, false));
+                return Ok(self.answer(block));
             }
             if filled > ROW_BYTES_MAX {
                 // A row longer than any that is taken in: the decoder will call it bad.
                 self.cutter.reset();
                 let block = self.block(buffer, filled);
-                return Ok(self.answer(block, false));
+                return Ok(self.answer(block));
             }
             let length = buffer.len();
             buffer.resize(length * 2, 0);
@@ -160,18 +161,26 @@ impl TextReader {
             return None;
         }
         let (at, line) = (self.at, self.line);
+        self.open_line = buffer[length - 1] != b'\n';
         self.at += length as u64;
         self.line += memchr_iter(b'\n', &buffer[..length]).count() as u64;
         let bytes = Bytes::from_owner(Pooled { buffer, length, pool: self.pool.clone() });
         Some(Block { bytes, at, line, header: self.header.clone() })
     }
 
-    fn answer(&self, block: Option<Block>, open_line: bool) -> Next {
+    fn answer(&self, block: Option<Block>) -> Next {
         let consumed = match self.input {
             Input::Plain(_) => self.at + self.carry.len() as u64,
             Input::Compressed(ref reader) => reader.position(),
         };
-        Next { block, at: self.at, line: self.line, open_line, at_end: self.ended, consumed }
+        Next {
+            block,
+            at: self.at,
+            line: self.line,
+            open_line: self.open_line && self.ended,
+            at_end: self.ended,
+            consumed,
+        }
     }
 }
 

@@ -49,7 +49,8 @@ impl LocalTarget {
         let full = self.folder.join(path);
         let failed = |error| io_error("cannot create", &self.name(path), error);
         create_folder(full.parent().unwrap_or(&self.folder)).map_err(failed)?;
-        let file = File::create(&full).map_err(failed)?;
+        // Names are never used twice, and a file that is there may be linked to a committed one.
+        let file = File::create_new(&full).map_err(failed)?;
         Ok(LocalStage { target: self.clone(), file, path: path.to_owned(), full, bytes: 0 })
     }
 
@@ -224,4 +225,29 @@ fn walk(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/full` answers every write with "no space left on device".
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_and_can_be_retried() {
+        let io = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let target = Arc::new(LocalTarget::new("/dev".into(), "out", io.handle().clone()));
+        let full = PathBuf::from("/dev/full");
+        let file = File::options().write(true).open(&full).unwrap();
+        let mut stage = LocalStage { target, file, path: "staged/a.ndjson".into(), full, bytes: 1000 };
+        let error = stage.write(&[0; 51]).unwrap_err();
+        assert_eq!(error.kind, thalweg_engine::ErrorKind::Retry);
+        assert!(
+            error.message.starts_with(
+                "cannot write 51 bytes (1051 in all) to out/staged/a.ndjson: the disk is full; free some space and start again"
+            ),
+            "{}",
+            error.message
+        );
+    }
 }
