@@ -35,11 +35,11 @@ async fn session() -> QuerySession {
 
 /// Rows joined by `/`, values by `,`; or the findings.
 async fn answer(sql: &str) -> String {
-    let outcome = async {
-        let result = query_batch(&session().await, sql).await?;
-        result.collect().await
-    };
-    match outcome.await {
+    render(async { query_batch(&session().await, sql).await?.collect().await }.await)
+}
+
+fn render(outcome: Result<Vec<RecordBatch>, Vec<Diagnostic>>) -> String {
+    match outcome {
         Ok(batches) => {
             let table = pretty_format_batches(&batches).expect("printable").to_string();
             let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
@@ -125,4 +125,54 @@ async fn sessions_remember_and_forget() {
 async fn explains() {
     let text = answer("EXPLAIN SELECT k FROM s").await;
     assert!(text.contains("SourceExec: s (memory), columns=[k]"), "{text}");
+}
+
+mod files {
+    use std::io::Write;
+
+    use super::*;
+    use crate::Connectors;
+
+    async fn answer_in(dir: &std::path::Path, sql: &str) -> String {
+        let session = QuerySession::new(Arc::new(Connectors), dir).with_parallelism(2);
+        render(async { query_batch(&session, sql).await?.collect().await }.await)
+    }
+
+    fn write(dir: &std::path::Path, name: &str, text: &str) {
+        std::fs::File::create(dir.join(name)).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+    }
+
+    #[tokio::test]
+    async fn are_tables() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        write(dir, "a.ndjson", "{\"k\": \"x\", \"n\": 1}\n{\"k\": \"y\", \"n\": 2}\n{\"k\": \"x\", \"n\": 3}\n");
+        write(dir, "b.csv", "k,n\nx,10\nz,20\n");
+        for (sql, expect) in [
+            ("SELECT k, sum(n) FROM 'a.ndjson' GROUP BY 1 ORDER BY 2 DESC LIMIT 5", "x,4/y,2"),
+            ("SELECT count(*) FROM 'a.ndjson'", "3"),
+            ("SELECT k FROM \"a.ndjson\" LIMIT 1", "x"),
+            ("SELECT a.n, b.n FROM 'a.ndjson' a JOIN 'b.csv' b ON a.k = b.k ORDER BY 1", "1,10/3,10"),
+            ("CREATE VIEW v AS SELECT max(n) AS m FROM 'b.csv'; SELECT m FROM v", "20"),
+            ("SELECT count(*) FROM (SELECT n FROM 'a.ndjson' UNION ALL SELECT n FROM 'b.csv')", "5"),
+            ("SELECT x FROM 'a.ndjson'", "1:8 unknown column 'x' (columns here: k, n)"),
+        ] {
+            assert_eq!(answer_in(dir, sql).await, expect, "{sql}");
+        }
+        let missing = answer_in(dir, "SELECT * FROM 'c.ndjson'").await;
+        assert!(missing.starts_with("1:15 ") && missing.contains("c.ndjson"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn bad_rows_follow_the_source() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        write(dir, "a.ndjson", "{\"n\": 1}\nnonsense\n{\"n\": 3}\n");
+        let declared = |policy: &str| {
+            format!("CREATE SOURCE s (n BIGINT) WITH (connector = 'files', path = 'a.ndjson'{policy}); SELECT sum(n) FROM s")
+        };
+        let failed = answer_in(dir, &declared("")).await;
+        assert!(failed.contains("a.ndjson, line 2"), "{failed}");
+        assert_eq!(answer_in(dir, &declared(", on_error = 'drop'")).await, "4");
+    }
 }

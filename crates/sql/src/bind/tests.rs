@@ -231,3 +231,27 @@ fn offline_sources_are_not_opened() {
     assert_eq!(pipeline.sources["s"].source.describe(), "memory");
     assert_eq!(pipeline.sources["s"].source.schema().fields().len(), 1);
 }
+
+/// Every example is a script that binds with the real connectors, without findings.
+#[test]
+fn examples_bind() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let scripts: Vec<_> = std::fs::read_dir(root.join("examples"))
+        .expect("the examples are there")
+        .filter_map(|entry| Some(entry.ok()?.path().join("pipeline.sql")))
+        .filter(|path| path.exists())
+        .collect();
+    assert!(scripts.len() >= 3, "{scripts:?}");
+    for path in scripts {
+        let sql = std::fs::read_to_string(&path).expect("readable");
+        let context = BindContext::new("example", &root, &crate::Connectors);
+        let bound = parse_script(&sql).and_then(|script| bind_with_warnings(&script, &context));
+        match bound {
+            Ok((pipeline, warnings)) => {
+                assert_eq!(warnings, vec![], "{path:?}");
+                assert!(!pipeline.sinks.is_empty() && !pipeline.sources.is_empty(), "{path:?}");
+            }
+            Err(found) => panic!("{}", found.iter().map(|found| found.render("pipeline.sql", &sql)).collect::<String>()),
+        }
+    }
+}
