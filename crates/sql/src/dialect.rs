@@ -24,10 +24,13 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 /// Name of the call that stands for `TABLE t PARTITION BY k, ...` in arguments of table functions.
 pub const PARTITIONED_TABLE: &str = "__table";
+
+/// What the parser makes of `TABLE ...` before `parse` has seen that it stands where it may.
+pub(crate) const TABLE_ARGUMENT: &str = "__table_argument";
 
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
 
@@ -87,7 +90,8 @@ impl Dialect for ThalwegDialect {
             return None;
         }
         parser.advance_token();
-        Some(parse_table_argument(parser))
+        let span = parser.get_current_token().span;
+        Some(parse_table_argument(parser, span))
     }
 
     fn supports_named_fn_args_with_rarrow_operator(&self) -> bool {
@@ -138,12 +142,11 @@ impl Dialect for ThalwegDialect {
 }
 
 /// What follows `TABLE` in an argument: a name, perhaps with `PARTITION BY k, ...`.
-fn parse_table_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
-    let table = name_expr(parser.parse_object_name(false)?);
+fn parse_table_argument(parser: &mut Parser, span: Span) -> Result<Expr, ParserError> {
+    let mut arguments = vec![name_expr(parser.parse_object_name(false)?)];
     if !parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
-        return Ok(table);
+        return Ok(call(Ident::with_span(span, TABLE_ARGUMENT), arguments));
     }
-    let mut arguments = vec![table];
     if parser.consume_token(&Token::LParen) {
         arguments.extend(parser.parse_comma_separated(Parser::parse_expr)?);
         parser.expect_token(&Token::RParen)?;
@@ -154,7 +157,7 @@ fn parse_table_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
             arguments.push(parser.parse_expr()?);
         }
     }
-    Ok(call(PARTITIONED_TABLE, arguments))
+    Ok(call(Ident::with_span(span, TABLE_ARGUMENT), arguments))
 }
 
 /// Whether the comma ahead separates arguments of the function and not keys of `PARTITION BY`.
@@ -170,7 +173,7 @@ fn ends_partition_list(parser: &Parser) -> bool {
     }
 }
 
-pub(crate) fn name_expr(name: ObjectName) -> Expr {
+fn name_expr(name: ObjectName) -> Expr {
     let mut parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
     match parts.len() {
         1 => Expr::Identifier(parts.remove(0)),
@@ -178,11 +181,33 @@ pub(crate) fn name_expr(name: ObjectName) -> Expr {
     }
 }
 
+/// A checked `TABLE ...` argument in its final form; anything else as it is.
+pub(crate) fn table_argument(expr: Expr) -> Expr {
+    let Some(mut arguments) = raw_table_argument(&expr) else { return expr };
+    match arguments.len() {
+        1 => arguments.remove(0),
+        _ => call(Ident::new(PARTITIONED_TABLE), arguments),
+    }
+}
+
+/// Table and partition keys, if the expression is a `TABLE ...` that was not checked yet.
+pub(crate) fn raw_table_argument(expr: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
+    if !matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|ident| ident.value == TABLE_ARGUMENT)) {
+        return None;
+    }
+    let exprs = list.args.iter().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    Some(exprs.collect())
+}
+
 /// The plain call `name(arguments...)`.
-pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
     let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
+        name: ObjectName::from(vec![name]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),

@@ -169,7 +169,9 @@ mod files {
         let dir = dir.path();
         write(dir, "a.ndjson", "{\"n\": 1}\nnonsense\n{\"n\": 3}\n");
         let declared = |policy: &str| {
-            format!("CREATE SOURCE s (n BIGINT) WITH (connector = 'files', path = 'a.ndjson'{policy}); SELECT sum(n) FROM s")
+            format!(
+                "CREATE SOURCE s (n BIGINT) WITH (connector = 'files', path = 'a.ndjson'{policy}); SELECT sum(n) FROM s"
+            )
         };
         let failed = answer_in(dir, &declared("")).await;
         assert!(failed.contains("a.ndjson, line 2"), "{failed}");

@@ -162,7 +162,7 @@ fn script_findings() {
         ),
         (
             "CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM TUMBEL(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY)",
-            "2:60 unknown table function 'tumbel' (did you mean 'tumble'?)",
+            "2:60 unknown window function 'TUMBEL' (did you mean 'tumble'?)",
         ),
         (
             "CREATE SINK k WITH (connector = 'memory')",
@@ -251,7 +251,9 @@ fn examples_bind() {
                 assert_eq!(warnings, vec![], "{path:?}");
                 assert!(!pipeline.sinks.is_empty() && !pipeline.sources.is_empty(), "{path:?}");
             }
-            Err(found) => panic!("{}", found.iter().map(|found| found.render("pipeline.sql", &sql)).collect::<String>()),
+            Err(found) => {
+                panic!("{}", found.iter().map(|found| found.render("pipeline.sql", &sql)).collect::<String>())
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Flink's names for things that DataFusion spells differently or does not have.
 
 mod calendar;
+mod flink_time;
 mod strings;
 
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub fn session_state_with(mut config: SessionConfig) -> Result<SessionState> {
 /// The functions written here.
 fn own_functions() -> Vec<ScalarUDF> {
     let mut functions = vec![
+        ScalarUDF::new_from_impl(flink_time::DateFormat::default()),
+        ScalarUDF::new_from_impl(flink_time::ToTimestampLtz::default()),
         ScalarUDF::new_from_impl(strings::SplitIndex::default()),
         ScalarUDF::new_from_impl(strings::CountChar::default()),
         ScalarUDF::new_from_impl(strings::RegexpExtract::default()),

@@ -103,6 +103,27 @@ async fn calendar_fields() {
     assert!(error[0].contains("hour() takes a TIMESTAMP or DATE, not BIGINT"), "{error:?}");
 }
 
+#[tokio::test]
+async fn flink_times() {
+    for (expr, expect) in [
+        ("date_format(TIMESTAMP '2024-02-29 05:06:07.089', 'yyyy-MM-dd')", "2024-02-29"),
+        ("date_format(TIMESTAMP '2024-02-29 05:06:07.089', 'yy/MM/dd HH:mm:ss.SSS')", "24/02/29 05:06:07.089"),
+        ("date_format(TIMESTAMP '1969-12-31 23:59:59', 'yyyy-MM-dd''T''HH')", "1969-12-31T23"),
+        ("date_format(TIMESTAMP '1600-03-01 00:00:00', 'yyyy-MM-dd')", "1600-03-01"),
+        ("date_format(DATE '2024-12-31', 'HH:mm')", "00:00"),
+        ("date_format(TIMESTAMP '2024-02-29 05:06:07', CAST(NULL AS TEXT))", "NULL"),
+        ("to_timestamp_ltz(1700000000123, 3)", "2023-11-14T22:13:20.123Z"),
+        ("to_timestamp_ltz(1700000000, 0)", "2023-11-14T22:13:20Z"),
+        ("to_timestamp_ltz(CAST(NULL AS BIGINT), 0)", "NULL"),
+    ] {
+        check(expr, expect).await;
+    }
+    let error = values("SELECT date_format(c, 'EEEE') FROM (VALUES (DATE '2024-01-01')) AS t(c)").await;
+    assert!(error[0].contains("date_format() does not know 'EEEE'"), "{error:?}");
+    let error = values("SELECT to_timestamp_ltz(c, 9) FROM (VALUES (1)) AS t(c)").await;
+    assert!(error[0].contains("precision of to_timestamp_ltz() is 0, 3 or 6, not 9"), "{error:?}");
+}
+
 /// The dialect's promise: what declared columns and casts are called means the same.
 #[tokio::test]
 async fn casts_follow_the_type_table() {

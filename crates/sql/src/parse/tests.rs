@@ -204,6 +204,14 @@ fn errors_say_where_and_what() {
             "INSERT INTO k (a) SELECT 1",
             "1:15+1 a column list is not supported in INSERT INTO (name the columns in the SELECT, in the order they shall have)",
         ),
+        (
+            "SELECT a, TABLE t FROM t",
+            "1:11+5 TABLE does not belong here (it names the input of a window function, as in TUMBLE(TABLE t, ...))",
+        ),
+        (
+            "SELECT * FROM f(TABLE t)",
+            "1:15+1 unknown window function 'f' (window functions: count_tumble, cumulate, hop, session, tumble)",
+        ),
         ("", "ok, 0 statements"),
         (";;-- nothing\n;", "ok, 0 statements"),
     ] {

@@ -62,13 +62,43 @@ impl VisitorMut for Normalizer<'_> {
             self.place_quoted(name);
         }
         let TableFactor::Table { name, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
-        let Some(parameters) = window_function(name) else { return ControlFlow::Continue(()) };
+        let Some(parameters) = window_function(name) else { return refuse_table_argument(name, args) };
         let place = name.span();
         match positional(name, args, parameters, place) {
             Ok(()) => ControlFlow::Continue(()),
             Err(found) => ControlFlow::Break(found),
         }
     }
+
+    /// Window calls lie behind us when their arguments are visited, so a `TABLE` still in its first form is misplaced.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if dialect::raw_table_argument(expr).is_none() {
+            return ControlFlow::Continue(());
+        }
+        let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
+        let found = Diagnostic::error(call.name.span(), "TABLE does not belong here");
+        ControlFlow::Break(Box::new(
+            found.with_hint("it names the input of a window function, as in TUMBLE(TABLE t, ...)"),
+        ))
+    }
+}
+
+/// Only window functions take `TABLE t`; another name is most likely one of them misspelt.
+fn refuse_table_argument(name: &ObjectName, args: &TableFunctionArgs) -> ControlFlow<Box<Diagnostic>> {
+    let takes_table = args.args.iter().any(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => dialect::raw_table_argument(expr).is_some(),
+        FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => dialect::raw_table_argument(expr).is_some(),
+        FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(expr), .. } => dialect::raw_table_argument(expr).is_some(),
+        _ => false,
+    });
+    if !takes_table {
+        return ControlFlow::Continue(());
+    }
+    let written = name.to_string();
+    let hint = suggest::hint(&written, WINDOW_FUNCTIONS.iter().map(|(known, _)| *known), "window functions");
+    ControlFlow::Break(Box::new(
+        Diagnostic::error(name.span(), format!("unknown window function '{written}'")).with_hint_if(hint),
+    ))
 }
 
 /// `TABLE(f(...))` is `f(...)`.
@@ -124,7 +154,7 @@ fn positional(name: &ObjectName, args: &mut TableFunctionArgs, parameters: &[&st
                 .with_hint(usage(name)),
         ));
     }
-    let exprs = slots.into_iter().flatten();
+    let exprs = slots.into_iter().flatten().map(dialect::table_argument);
     args.args = exprs.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
     Ok(())
 }
