@@ -17,6 +17,7 @@ use thalweg_engine::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::plan::interval;
+use crate::plan::tidy::tidy;
 
 /// Raised when the meaning of stored state changes; old state is then not taken for new.
 const STATE_VERSION: u32 = 1;
@@ -124,8 +125,7 @@ impl Graph {
             return input;
         }
         let schema = projected_schema(&node.schema, &exprs);
-        let names: Vec<&str> = exprs.iter().map(|named| named.name.as_str()).collect();
-        let name = format!("project ({})", names.join(", "));
+        let name = project_name(&exprs);
         let details = vec![("columns", display_exprs(&exprs))];
         self.add(Draft {
             name,
@@ -139,7 +139,8 @@ impl Graph {
     }
 
     pub fn finish(self, name: &str) -> (Plan, Vec<NodeNote>) {
-        (Plan { name: name.to_string(), nodes: self.nodes }, self.notes)
+        let (nodes, notes) = tidy(self.nodes, self.notes);
+        (Plan { name: name.to_string(), nodes }, notes)
     }
 }
 
@@ -174,7 +175,16 @@ pub(crate) fn unique_name(name: &str, taken: &[String]) -> String {
         .expect("one of endless names is free")
 }
 
-fn display_exprs(exprs: &[NamedExpr]) -> String {
+pub(crate) fn project_name(exprs: &[NamedExpr]) -> String {
+    let names: Vec<&str> = exprs.iter().map(|named| named.name.as_str()).collect();
+    format!("project ({})", names.join(", "))
+}
+
+pub(crate) fn filter_name(shown: &str) -> String {
+    format!("filter ({shown})")
+}
+
+pub(crate) fn display_exprs(exprs: &[NamedExpr]) -> String {
     let shown = exprs.iter().map(|named| match named.expr.downcast_ref::<Column>() {
         Some(column) if column.name() == named.name => named.name.clone(),
         _ => format!("{} := {}", named.name, display(&named.expr)),

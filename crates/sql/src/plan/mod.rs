@@ -11,11 +11,13 @@ mod graph;
 mod group_windows;
 mod interval;
 mod logical;
+mod physical;
 mod refuse;
 mod sources;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod translate;
 mod window_tvf;
 

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as LogicalColumn, DFSchema, ScalarValue};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -23,6 +22,7 @@ use crate::BoundSource;
 use crate::diagnostic::{Diagnostic, diagnostics_of};
 use crate::plan::catalog::Catalog;
 use crate::plan::graph::{Draft, Graph, NodeNote, column, display};
+use crate::plan::physical::physical_expr;
 use crate::plan::refuse;
 use crate::plan::stream::{Role, Slot, Stream, StreamColumn, canonical};
 use crate::plan::translate::{Planned, SourceStream};
@@ -50,11 +50,20 @@ impl<'a> SourceTable<'a> {
         let resolver = Resolver { catalog, own: own.clone() };
         let mut computed: BTreeMap<String, Expr> = BTreeMap::new();
         let mut known = own.fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
+        // Whatever unit a file has, SQL sees microseconds.
+        for field in &mut known {
+            let micros = in_micros(field.data_type());
+            if micros != *field.data_type() {
+                let read = Expr::Column(LogicalColumn::new_unqualified(field.name()));
+                computed.insert(field.name().clone(), cast(read, micros.clone()));
+                *field = field.clone().with_data_type(micros);
+            }
+        }
         let mut found = vec![];
         for column in &bound.computed {
             match resolver.expr(&column.expr, &known, &computed) {
                 Ok((expr, natural)) => {
-                    let data_type = column.data_type.clone().unwrap_or(natural.clone());
+                    let data_type = column.data_type.clone().unwrap_or_else(|| in_micros(&natural));
                     let expr = if data_type == natural { expr } else { cast(expr, data_type.clone()) };
                     known.push(Field::new(&column.name, data_type, true));
                     computed.insert(column.name.clone(), expr);
@@ -91,18 +100,10 @@ impl<'a> SourceTable<'a> {
             return Err(vec![Diagnostic::error(span, format!("WATERMARK FOR names no column: '{time}'"))]);
         };
         let time_type = self.schema.field(index).data_type().clone();
-        let DataType::Timestamp(unit, _) = &time_type else {
+        if !matches!(time_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return Err(vec![
                 Diagnostic::error(span, format!("event time '{time}' of source '{}' is {time_type}", self.bound.name))
                     .with_hint("declare it as TIMESTAMP, or add a computed column: ts AS to_timestamp_millis(...)"),
-            ]);
-        };
-        if *unit != TimeUnit::Microsecond {
-            return Err(vec![
-                Diagnostic::error(span, format!("event time '{time}' of source '{}' is {time_type}", self.bound.name))
-                    .with_hint(format!(
-                        "add a computed column of microseconds: ts TIMESTAMP GENERATED ALWAYS AS ({time}) STORED"
-                    )),
             ]);
         }
         let time_expr = match &self.columns[index] {
@@ -211,6 +212,14 @@ fn sql_columns(
     Ok((Arc::new(Schema::new(fields)), columns))
 }
 
+/// Timestamps in the unit that streams keep them in; other types as they are.
+fn in_micros(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        other => other.clone(),
+    }
+}
+
 fn names(schema: &Schema) -> String {
     schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -299,9 +308,7 @@ struct NodeBuilder<'a> {
 impl NodeBuilder<'_> {
     fn physical(&self, expr: &Expr) -> Planned<Arc<dyn PhysicalExpr>> {
         let failed = |error| diagnostics_of(&error, Span::empty());
-        let schema = DFSchema::try_from(self.schema.as_ref().clone()).map_err(failed)?;
-        let props = self.catalog.state.execution_props();
-        create_physical_expr(expr, &schema, props, &PhysicalPlanningContext::default()).map_err(failed)
+        physical_expr(expr, &self.schema, self.catalog.state.execution_props()).map_err(failed)
     }
 
     fn watermark(&self) -> Planned<Option<WatermarkSpec>> {

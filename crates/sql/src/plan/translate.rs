@@ -11,16 +11,16 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as LogicalColumn, DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Operator, Projection, TableScan, Union};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use thalweg_engine::{NamedExpr, NodeId, OperatorSpec, WindowAssignSpec, WindowKind};
 
 use crate::diagnostic::{Diagnostic, diagnostics_of};
-use crate::plan::graph::{Draft, Graph, NodeNote, column, display, local, unique_name};
+use crate::plan::graph::{Draft, Graph, NodeNote, column, display, filter_name, local, unique_name};
+use crate::plan::physical::physical_expr;
 use crate::plan::stream::{Pending, Role, Slot, Stream, StreamColumn, WindowColumn};
 use crate::plan::window_tvf::{WINDOW_END, WINDOW_START, WINDOW_TIME, Window, WindowTvf};
 
@@ -238,7 +238,7 @@ impl Translator<'_> {
         let input = self.graph.node(stream.node);
         let (schema, time_column) = (input.schema.clone(), input.time_column);
         let node = self.graph.add(Draft {
-            name: format!("filter ({shown})"),
+            name: filter_name(&shown),
             operator: OperatorSpec::Filter(predicate),
             inputs: vec![local(stream.node)],
             schema,
@@ -536,9 +536,7 @@ impl Translator<'_> {
 
     /// An expression whose columns are those of the node.
     pub(crate) fn over_node(&self, stream: &Stream, expr: &Expr) -> Planned<Arc<dyn PhysicalExpr>> {
-        let schema = DFSchema::try_from(stream.schema.as_ref().clone()).map_err(|error| self.failed(error))?;
-        create_physical_expr(expr, &schema, self.props, &PhysicalPlanningContext::default())
-            .map_err(|error| self.failed(error))
+        physical_expr(expr, &stream.schema, self.props).map_err(|error| self.failed(error))
     }
 
     /// Names columns as the node does.
