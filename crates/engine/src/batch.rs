@@ -1,6 +1,6 @@
 //! The unit of data between operators: an Arrow batch, with what lateness needs to know about its rows.
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 /// An instant of event time in microseconds since the Unix epoch; also the unit of every watermark.
@@ -49,8 +49,10 @@ impl Batch {
         self.rows.schema()
     }
 
-    /// Bytes this batch keeps alive; what credits and the memory governor count.
+    /// Bytes of the rows themselves, also where they are a slice of larger arrays; what credits count.
     pub fn memory_bytes(&self) -> usize {
-        self.rows.get_array_memory_size()
+        let bytes =
+            |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
+        self.rows.columns().iter().map(bytes).sum()
     }
 }

@@ -66,3 +66,17 @@ impl From<arrow::error::ArrowError> for EngineError {
         Self::with_source(ErrorKind::FixData, format!("cannot compute on a batch: {error}"), error)
     }
 }
+
+impl From<thalweg_state::StateError> for EngineError {
+    fn from(error: thalweg_state::StateError) -> Self {
+        use thalweg_state::ErrorKind as State;
+        let kind = match error.kind() {
+            State::Retry => ErrorKind::Retry,
+            State::FixRequest => ErrorKind::FixRequest,
+            State::FixData => ErrorKind::FixData,
+            State::Fenced => ErrorKind::Fenced,
+            State::Bug => ErrorKind::Bug,
+        };
+        Self { kind, message: error.to_string(), source: Some(Box::new(error)) }
+    }
+}
