@@ -13,6 +13,7 @@ mod error;
 mod operator;
 mod operators;
 mod plan;
+mod runtime;
 
 pub use crate::{
     batch::{Batch, EventTime},
@@ -27,5 +28,9 @@ pub use crate::{
         Aggregate, ChangelogMode, CountWindowSpec, Edge, Exchange, NamedExpr, Node, NodeId, OnError, OperatorSpec,
         Plan, SessionSpec, SinkSpec, SourceSpec, WatermarkSpec, WindowAggregateSpec, WindowAssignSpec, WindowKind,
         WindowStage,
+    },
+    runtime::{
+        FaultHook, FaultPoint, OperatorMetrics, Progress, RunHandle, RunOptions, Simulated, Started, Summary, simulate,
+        start,
     },
 };
