@@ -2,8 +2,8 @@
 //!
 //! A session of rows up to `last` is the window `[first, last + gap)`. It closes when the watermark is strictly above
 //! `last + gap`, since a row exactly the gap later still belongs to it. Closing goes in bounded slices.
-//! The forwarded watermark bounds `window_end` of what is still to come, not `window_start`: a session may have begun
-//! any time ago.
+//! The forwarded watermark lies a microsecond behind, so that it bounds the last instant of the sessions still to come,
+//! `window_end` - 1 us, which is their event time downstream.
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{take, take_record_batch};
@@ -198,6 +198,14 @@ impl GlobalSession {
         Ok(done)
     }
 
+    /// What the watermark says about the output.
+    fn bound(&self) -> EventTime {
+        match self.event_watermark {
+            EventTime::MAX => EventTime::MAX,
+            EventTime(time) => EventTime(time.saturating_sub(1)),
+        }
+    }
+
     #[cfg(test)]
     fn check_invariants(&self) {
         self.open.check_invariants(self.gap);
@@ -227,12 +235,12 @@ impl Operator for GlobalSession {
         }
         self.event_watermark = event_watermark;
         self.withheld = !self.close_some(out)?;
-        Ok((!self.withheld).then_some(event_watermark))
+        Ok((!self.withheld).then(|| self.bound()))
     }
 
     fn epoch_end(&mut self, _barrier: Barrier, out: &mut dyn Emit) -> Result<Option<EventTime>, EngineError> {
         while !self.close_some(out)? {}
-        Ok(std::mem::take(&mut self.withheld).then_some(self.event_watermark))
+        Ok(std::mem::take(&mut self.withheld).then(|| self.bound()))
     }
 
     fn snapshot(&mut self) -> Result<StateDelta, EngineError> {

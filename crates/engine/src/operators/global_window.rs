@@ -2,8 +2,7 @@
 //!
 //! A window `[start, end)` closes when the watermark reaches `end`. Closing merges the runs and tables of its panes into
 //! a fresh table, in bounded slices ([`Operator::poll_more`]); the watermark is forwarded once all slices are through.
-//! What goes on is not the watermark itself but the start of the earliest window that is still open, so that both
-//! `window_start` and `window_end` of the output may serve as event time downstream.
+//! It bounds the last instant of the windows still to come, `window_end` - 1 us, which is their event time downstream.
 //! A pane is dropped when the last window that covers it begins to close.
 
 use std::collections::BTreeMap;
@@ -209,7 +208,7 @@ impl GlobalWindowAggregate {
 
     fn release_watermark(&mut self) -> Option<EventTime> {
         self.withheld = false;
-        Some(self.grid.open_since(self.event_watermark))
+        Some(self.event_watermark)
     }
 }
 

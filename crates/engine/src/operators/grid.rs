@@ -6,7 +6,7 @@
 //! windows, a later end means a start that is not earlier (cumulating windows of one round share their start).
 //! Everything here is pure arithmetic on microseconds.
 
-use crate::{EngineError, EventTime, WindowKind};
+use crate::{EngineError, WindowKind};
 
 /// 73000 years from the epoch, so that no sum with a window's size overflows.
 const TIME_LIMIT: i64 = i64::MAX / 4;
@@ -133,19 +133,6 @@ impl WindowGrid {
         debug_assert!(self.cumulate);
         Some(self.next_window(pane, closed)?.end - self.pane)
     }
-
-    /// No window that is still open at `event_watermark` starts earlier: what bounds both `window_start` and
-    /// `window_end` of all rows still to come.
-    pub fn open_since(&self, event_watermark: EventTime) -> EventTime {
-        if event_watermark == EventTime::MAX || event_watermark == EventTime::MIN {
-            return event_watermark;
-        }
-        if self.cumulate {
-            return EventTime(floor(event_watermark.0, self.slide, self.offset));
-        }
-        let before = floor(event_watermark.0.saturating_sub(self.size), self.slide, self.offset);
-        EventTime(before.saturating_add(self.slide).min(event_watermark.0))
-    }
 }
 
 /// The largest `offset + k * length` not above `time`; right for negative times as well.
@@ -211,8 +198,6 @@ mod tests {
                         let seen = shifted.map(|pane| grid.windows_of(pane, i64::MIN).collect::<Vec<_>>());
                         assert_eq!(seen.unwrap_or_default(), open);
                     }
-                    let since = grid.open_since(EventTime(closed)).0;
-                    assert!(since <= closed && open.iter().all(|window| window.start >= since), "{kind:?} {closed}");
                 }
             }
         }
