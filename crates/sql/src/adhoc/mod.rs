@@ -4,7 +4,9 @@
 //! what a pipeline would read. Every query opens what it reads anew and sees the data as it is then.
 
 mod catalog;
+mod ordinals;
 mod table;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -29,8 +31,10 @@ use thalweg_engine::OnError;
 
 use self::catalog::Catalog;
 use self::table::SourceTable;
+use self::windows::BatchWindows;
 use crate::bind::{bind_sources, relations_of};
 use crate::diagnostic::{Diagnostic, diagnostics_of};
+use crate::plan::group_windows;
 use crate::statement::{Explain, Script, Spanned, Statement, fold};
 use crate::{BindContext, BoundSource, ConnectorRegistry, parse_script};
 
@@ -235,7 +239,8 @@ impl QuerySession {
         let state =
             crate::functions::session_state_with(config).map_err(|error| diagnostics_of(&error, Span::empty()))?;
         let names = self.names().into_iter().map(|(name, _)| name).collect();
-        let mut planned = Planned { catalog: Catalog::new(state, vec![], names), skipped: Arc::default() };
+        let mut planned =
+            Planned { catalog: Catalog::new(state, vec![Arc::new(BatchWindows)], names), skipped: Arc::default() };
         for statement in declared {
             let result = match &statement.node {
                 Statement::CreateSource(create) => match sources.get(&create.name.value) {
@@ -369,8 +374,11 @@ impl Planned {
 
     fn plan(&mut self, files: &Files<'_>, query: &ast::Query) -> Result<LogicalPlan, Vec<Diagnostic>> {
         self.open_files(files, query)?;
+        let mut query = query.clone();
+        group_windows::rewrite(&mut query)?;
+        ordinals::write_out(&mut query);
         let statement = ast::Statement::Query(Box::new(query.clone()));
-        let plan = SqlToRel::new(&self.catalog).sql_statement_to_plan(statement);
+        let plan = SqlToRel::new(&self.catalog).sql_statement_to_plan(statement).and_then(windows::expand);
         plan.map_err(|error| diagnostics_of(&error, query.span()))
     }
 

@@ -69,6 +69,8 @@ async fn queries_declared_sources() {
         ("CREATE VIEW v AS SELECT k FROM s; CREATE VIEW w AS SELECT count(*) AS c FROM v; SELECT c FROM w", "5"),
         ("WITH x AS (SELECT n FROM s) SELECT max(n) FROM x, (SELECT 1) y", "5"),
         ("SELECT sum(value) FROM generate_series(1, 4)", "10"),
+        ("SELECT upper(k), count(*) AS c FROM s GROUP BY k ORDER BY 2 DESC, 1 LIMIT 2", "A,3/B,1"),
+        ("SELECT upper(k), sum(n) FROM s GROUP BY 1 ORDER BY 1 DESC LIMIT 1", "C,5"),
         ("SELECT a.n, b.n FROM s a JOIN s b ON a.n + 1 = b.n ORDER BY 1 LIMIT 2", "1,2/2,3"),
     ] {
         assert_eq!(answer(sql).await, expect, "{sql}");
@@ -125,6 +127,80 @@ async fn sessions_remember_and_forget() {
 async fn explains() {
     let text = answer("EXPLAIN SELECT k FROM s").await;
     assert!(text.contains("SourceExec: s (memory), columns=[k]"), "{text}");
+}
+
+/// Windows as `start second-end second`, with a sum.
+#[tokio::test]
+async fn windows_as_in_pipelines() {
+    let window = "concat((date_part('epoch', window_start))::BIGINT, '-', (date_part('epoch', window_end))::BIGINT)";
+    for (from, expect) in [
+        ("TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE)", "0-60,3/60-120,3/120-180,9"),
+        ("TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '3' SECOND)", "-57-3,1/3-63,5/123-183,9"),
+        ("TUMBLE(s, ts, INTERVAL '1' MINUTE) AS t", "0-60,3/60-120,3/120-180,9"),
+        (
+            "HOP(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '2' MINUTE)",
+            "-60-60,3/0-120,6/60-180,12/120-240,9",
+        ),
+        (
+            "HOP(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '90' SECOND)",
+            "-60-30,3/0-90,6/60-150,12/120-210,9",
+        ),
+        ("CUMULATE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '3' MINUTE)", "0-60,3/0-120,6/0-180,15"),
+        ("SESSION(TABLE s PARTITION BY k, DESCRIPTOR(ts), INTERVAL '69' SECOND)", "0-199,8/5-74,2/131-200,5"),
+        ("SESSION(TABLE s PARTITION BY k, DESCRIPTOR(ts), INTERVAL '68' SECOND)", "0-129,4/5-73,2/130-198,4/131-199,5"),
+        ("SESSION(TABLE s, DESCRIPTOR(ts), INTERVAL '60' SECOND)", "0-121,6/130-191,9"),
+    ] {
+        let sql = format!(
+            "SELECT {window}, sum(n) FROM {from} GROUP BY window_start, window_end ORDER BY window_start, window_end"
+        );
+        assert_eq!(answer(&sql).await, expect, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn windows_in_group_by() {
+    for (sql, expect) in [
+        (
+            "SELECT k, tumble_start(ts, INTERVAL '1' MINUTE), sum(n) FROM s GROUP BY k, tumble(ts, INTERVAL '1' MINUTE) ORDER BY 2, 1 LIMIT 3",
+            "a,1970-01-01T00:00:00,1/b,1970-01-01T00:00:00,2/a,1970-01-01T00:01:00,3",
+        ),
+        (
+            "SELECT k, date_part('second', session_start(ts, INTERVAL '68' SECOND)), sum(n) FROM s WHERE n > 1
+             GROUP BY k, session(ts, INTERVAL '68' SECOND) ORDER BY 1, 2",
+            "a,1,3/a,10,4/b,5,2/c,11,5",
+        ),
+        (
+            "SELECT x.k, sum(x.n) FROM s AS x WHERE x.n > 1 GROUP BY x.k, session(x.ts, INTERVAL '69' SECOND) ORDER BY 1",
+            "a,7/b,2/c,5",
+        ),
+        (
+            "SELECT k, count(*) FROM (SELECT k, max(n) AS m FROM TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE)
+             GROUP BY k, window_start) GROUP BY k ORDER BY 1",
+            "a,3/b,1/c,1",
+        ),
+        (
+            "SELECT window_time FROM TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' DAY) LIMIT 1",
+            "1970-01-01T23:59:59.999999",
+        ),
+        (
+            "SELECT count(*) FROM COUNT_TUMBLE(TABLE s, 2)",
+            "1:22 count windows depend on the order in which rows arrive, which a query that ends does not have (run it as a pipeline)",
+        ),
+        (
+            "SELECT count(*) FROM HOP(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MILLISECOND, INTERVAL '1' DAY)",
+            "1:22 every row would lie in 86400000 windows; at most 100000 are allowed",
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '1' DAY)",
+            "1:49 unknown column 't' (columns here: k, n, ts)",
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(TABLE q, DESCRIPTOR(t), INTERVAL '1' DAY)",
+            "1:35 unknown table 'q' (declare it with CREATE SOURCE, or write the name of a file in single quotes)",
+        ),
+    ] {
+        assert_eq!(answer(sql).await, expect, "{sql}");
+    }
 }
 
 mod files {

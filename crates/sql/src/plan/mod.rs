@@ -8,7 +8,7 @@
 mod aggregate;
 mod catalog;
 mod graph;
-mod group_windows;
+pub(crate) mod group_windows;
 mod interval;
 mod logical;
 mod physical;
@@ -19,7 +19,7 @@ mod stream;
 mod tests;
 mod tidy;
 mod translate;
-mod window_tvf;
+pub(crate) mod window_tvf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
