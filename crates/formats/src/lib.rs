@@ -10,6 +10,7 @@ mod csv;
 mod cut;
 mod encode;
 mod error;
+mod find;
 mod gzip;
 mod infer;
 mod json;

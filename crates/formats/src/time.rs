@@ -145,10 +145,8 @@ fn parse_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if digits == 0 {
         return None;
     }
-    let mut nanos = 0;
-    for place in 0..9 {
-        nanos = nanos * 10 + if place < digits { (text[place] - b'0') as i64 } else { 0 };
-    }
+    let kept = text[..digits].iter().map(|byte| (byte - b'0') as i64).chain(std::iter::repeat(0)).take(9);
+    let nanos = kept.fold(0, |nanos, digit| nanos * 10 + digit);
     Some((nanos, &text[digits..]))
 }
 

@@ -9,6 +9,9 @@ use crate::type_name;
 /// Longest piece of a field shown in a message, in bytes.
 const SHOWN_BYTES: usize = 64;
 
+const NOT_THE_TYPE: &str = "is not of the type";
+const OUT_OF_RANGE: &str = "is out of range";
+
 /// Pushes a field; `None` is null. Text is taken as it is, other types without the space around them.
 pub(super) fn push_field(column: &mut Column, text: Option<&[u8]>) -> Result<(), String> {
     let Some(text) = text else {
@@ -23,7 +26,7 @@ pub(super) fn push_field(column: &mut Column, text: Option<&[u8]>) -> Result<(),
         return Ok(());
     }
     let text = text.trim_ascii();
-    let refused = match &mut column.kind {
+    let stored = match &mut column.kind {
         Kind::Int64(values) => match plain_integer(text) {
             Some(value) => {
                 values.push(value);
@@ -34,58 +37,40 @@ pub(super) fn push_field(column: &mut Column, text: Option<&[u8]>) -> Result<(),
         Kind::Int8(_) | Kind::Int16(_) | Kind::Int32(_) => push_integer(column, text),
         Kind::UInt8(_) | Kind::UInt16(_) | Kind::UInt32(_) | Kind::UInt64(_) => push_integer(column, text),
         Kind::Float64(values) => match lexical_core::parse::<f64>(text) {
-            Ok(value) if value.is_infinite() && text.iter().any(u8::is_ascii_digit) => Some("is out of range"),
-            Ok(value) => keep(values.push(value)),
-            Err(_) => Some(""),
+            Ok(value) if value.is_infinite() && text.iter().any(u8::is_ascii_digit) => Err(OUT_OF_RANGE),
+            parsed => parsed.map(|value| values.push(value)).map_err(|_| NOT_THE_TYPE),
         },
         Kind::Float32(values) => match lexical_core::parse::<f32>(text) {
-            Ok(value) if value.is_infinite() && text.iter().any(u8::is_ascii_digit) => Some("is out of range"),
-            Ok(value) => keep(values.push(value)),
-            Err(_) => Some(""),
+            Ok(value) if value.is_infinite() && text.iter().any(u8::is_ascii_digit) => Err(OUT_OF_RANGE),
+            parsed => parsed.map(|value| values.push(value)).map_err(|_| NOT_THE_TYPE),
         },
         Kind::Decimal(values, precision, scale) => match Decimal::parse(text) {
-            None => Some(""),
-            Some(value) => match value.to_decimal(*precision, *scale) {
-                Some(value) => keep(values.push(value)),
-                None => Some("is out of range"),
-            },
+            None => Err(NOT_THE_TYPE),
+            Some(value) => value.to_decimal(*precision, *scale).map(|value| values.push(value)).ok_or(OUT_OF_RANGE),
         },
-        Kind::Boolean(values) => match parse_boolean(text) {
-            Some(value) => keep(values.push(value)),
-            None => Some(""),
-        },
-        Kind::Date(values) => match parse_date(text) {
-            Some(value) => keep(values.push(value)),
-            None => Some("is not a date of the form 2024-01-31"),
-        },
-        Kind::Time(values) => match parse_time(text) {
-            Some(value) => keep(values.push(value)),
-            None => Some("is not a time of the form 12:30:05.123"),
-        },
-        Kind::Timestamp(values, unit, zone) => match parse_timestamp(text, *unit, *zone) {
-            Ok(value) => keep(values.push(value)),
-            Err(why) => Some(why),
-        },
-        Kind::Binary(strings) => push_binary(strings, text).err(),
+        Kind::Boolean(values) => parse_boolean(text).map(|value| values.push(value)).ok_or(NOT_THE_TYPE),
+        Kind::Date(values) => {
+            parse_date(text).map(|value| values.push(value)).ok_or("is not a date of the form 2024-01-31")
+        }
+        Kind::Time(values) => {
+            parse_time(text).map(|value| values.push(value)).ok_or("is not a time of the form 12:30:05.123")
+        }
+        Kind::Timestamp(values, unit, zone) => parse_timestamp(text, *unit, *zone).map(|value| values.push(value)),
+        Kind::Binary(strings) => push_binary(strings, text),
         Kind::Text(_) | Kind::List(_) | Kind::Struct(_) => {
             unreachable!("text is pushed above, nested types are refused")
         }
     };
-    match refused {
-        None => Ok(()),
-        Some(why) => Err(message(column, text, why)),
-    }
-}
-
-fn keep((): ()) -> Option<&'static str> {
-    None
+    stored.map_err(|why| message(column, text, why))
 }
 
 #[cold]
 fn message(column: &Column, text: &[u8], why: &str) -> String {
     let (found, expected) = (shown(text, SHOWN_BYTES), type_name(&column.data_type));
-    if why.is_empty() {
-        format!("expected {expected}, found {found:?}")
+    if why == NOT_THE_TYPE {
+        let seems_null = ["na", "n/a", "null", "none", "nan", "\\n", "-"].contains(&found.to_lowercase().as_str());
+        let hint = if seems_null { "; if that means null, declare it as the null text" } else { "" };
+        format!("expected {expected}, found {found:?}{hint}")
     } else {
         format!("{found:?} {why} (column is {expected})")
     }
@@ -111,14 +96,11 @@ fn plain_integer(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// Pushes an integer of any spelling; why it was refused (empty: it is no integer).
-fn push_integer(column: &mut Column, text: &[u8]) -> Option<&'static str> {
+/// Pushes an integer of any spelling.
+fn push_integer(column: &mut Column, text: &[u8]) -> Result<(), &'static str> {
     let value = match plain_integer(text) {
         Some(value) => value as i128,
-        None => match Decimal::parse(text).and_then(Decimal::to_integer) {
-            Some(value) => value,
-            None => return Some(""),
-        },
+        None => Decimal::parse(text).and_then(Decimal::to_integer).ok_or(NOT_THE_TYPE)?,
     };
     let stored = match &mut column.kind {
         Kind::Int8(values) => value.try_into().ok().map(|value| values.push(value)),
@@ -131,7 +113,7 @@ fn push_integer(column: &mut Column, text: &[u8]) -> Option<&'static str> {
         Kind::UInt64(values) => value.try_into().ok().map(|value| values.push(value)),
         _ => unreachable!("only called for integers"),
     };
-    if stored.is_some() { None } else { Some("is out of range") }
+    stored.ok_or(OUT_OF_RANGE)
 }
 
 fn parse_boolean(text: &[u8]) -> Option<bool> {

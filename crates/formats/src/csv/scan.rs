@@ -1,8 +1,9 @@
 //! Walks over the fields of CSV rows.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use super::CsvDialect;
+use crate::find::{AnyOf, find};
 
 /// A field as it stands in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl<'a> RowScan<'a> {
     }
 
     /// The next field of the row, or why it is none; `None` behind the last one.
+    #[inline(always)]
     pub fn next_field(&mut self) -> Option<Result<Field<'a>, &'static str>> {
         if self.row_done {
             return None;
@@ -76,6 +78,7 @@ impl<'a> RowScan<'a> {
         (self.start + row.len(), self.lines)
     }
 
+    #[inline(never)]
     fn quoted_field(&mut self) -> Result<Field<'a>, &'static str> {
         let from = self.at + 1;
         let (mut at, mut doubled) = (from, false);
@@ -100,13 +103,14 @@ impl<'a> RowScan<'a> {
     }
 
     /// Steps behind the delimiter or line break that ends the field, and returns where that is.
+    #[inline(always)]
     fn field_end(&mut self, from: usize) -> usize {
-        match memchr2(self.delimiter, b'\n', &self.bytes[from..]) {
-            Some(found) => {
-                self.at = from + found + 1;
-                self.row_done = self.bytes[from + found] == b'\n';
+        match find(self.bytes, from, AnyOf([self.delimiter, b'\n'])) {
+            Some(end) => {
+                self.at = end + 1;
+                self.row_done = self.bytes[end] == b'\n';
                 self.lines += self.row_done as u64;
-                from + found
+                end
             }
             None => {
                 (self.at, self.row_done) = (self.bytes.len(), true);

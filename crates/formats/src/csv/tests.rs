@@ -84,6 +84,9 @@ fn types_take_the_spellings_of_postgres() {
         error_of(DataType::Int64, "99999999999999999999"),
         "column \"c\": \"99999999999999999999\" is out of range (column is BIGINT)"
     );
+    assert!(
+        error_of(DataType::Float64, "NA").ends_with("found \"NA\"; if that means null, declare it as the null text")
+    );
     assert!(error_of(DataType::Float64, "1e999").contains("out of range"));
     assert!(error_of(DataType::Boolean, "maybe").contains("expected BOOLEAN"));
     assert!(error_of(DataType::Timestamp(TimeUnit::Microsecond, None), "soon").contains("not a timestamp"));

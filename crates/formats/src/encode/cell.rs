@@ -200,25 +200,27 @@ pub(super) fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8) {
 /// Appends `2024-01-31`.
 pub(super) fn write_date(out: &mut Vec<u8>, days: i64) {
     let (year, month, day) = civil_from_days(days);
-    write_year(out, year);
-    out.push(b'-');
-    write_two(out, month);
-    out.push(b'-');
-    write_two(out, day);
+    if !(0..=9999).contains(&year) {
+        // ISO 8601's expanded form; RFC 3339 has none.
+        let sign = if year < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs()).as_bytes());
+        return;
+    }
+    let ([c1, c2], [y1, y2]) = (two(year as u32 / 100), two(year as u32 % 100));
+    let ([m1, m2], [d1, d2]) = (two(month), two(day));
+    out.extend_from_slice(&[c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2]);
 }
 
 /// Appends `12:30:05.123`, with as few digits of the fraction as it needs.
 pub(super) fn write_clock(out: &mut Vec<u8>, second_of_day: u32, nanos: u32) {
-    write_two(out, second_of_day / 3600);
-    out.push(b':');
-    write_two(out, second_of_day / 60 % 60);
-    out.push(b':');
-    write_two(out, second_of_day % 60);
+    let [h1, h2] = two(second_of_day / 3600);
+    let [m1, m2] = two(second_of_day / 60 % 60);
+    let [s1, s2] = two(second_of_day % 60);
+    out.extend_from_slice(&[h1, h2, b':', m1, m2, b':', s1, s2]);
     if nanos == 0 {
         return;
     }
-    let mut digits = [b'0'; 10];
-    digits[0] = b'.';
+    let mut digits = [b'.'; 10];
     let mut rest = nanos;
     for digit in digits[1..].iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
@@ -253,9 +255,9 @@ pub(super) fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit, zon
         CellZone::Utc => out.push(b'Z'),
         CellZone::Other(_) => {
             out.push(if offset < 0 { b'-' } else { b'+' });
-            write_two(out, offset.unsigned_abs() / 3600);
+            out.extend_from_slice(&two(offset.unsigned_abs() / 3600));
             out.push(b':');
-            write_two(out, offset.unsigned_abs() / 60 % 60);
+            out.extend_from_slice(&two(offset.unsigned_abs() / 60 % 60));
         }
     }
 }
@@ -265,17 +267,6 @@ pub(super) fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn write_year(out: &mut Vec<u8>, year: i64) {
-    if (0..=9999).contains(&year) {
-        write_two(out, year as u32 / 100);
-        write_two(out, year as u32 % 100);
-    } else {
-        // ISO 8601's expanded form; RFC 3339 has none.
-        out.push(if year < 0 { b'-' } else { b'+' });
-        out.extend_from_slice(format!("{:04}", year.unsigned_abs()).as_bytes());
-    }
-}
-
-fn write_two(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&[b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]);
+fn two(value: u32) -> [u8; 2] {
+    [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]
 }

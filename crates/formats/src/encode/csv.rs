@@ -7,6 +7,7 @@ use super::cell::{
     CellValues, Cells, displayed, write_clock, write_date, write_decimal, write_integer, write_timestamp,
 };
 use super::json;
+use crate::find::{AnyOf, find};
 use crate::{CsvDialect, FormatError};
 
 pub(super) fn write_row(
@@ -65,8 +66,10 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8], dialect: &CsvDialect) {
 }
 
 fn needs_quotes(text: &[u8], dialect: &CsvDialect) -> bool {
-    let special = |byte: &u8| *byte == dialect.delimiter || *byte == dialect.quote || matches!(byte, b'\n' | b'\r');
-    text == dialect.null.as_bytes() || text.is_empty() || text.starts_with(b"\xef\xbb\xbf") || text.iter().any(special)
+    text.is_empty()
+        || text == dialect.null.as_bytes()
+        || text.starts_with(b"\xef\xbb\xbf")
+        || find(text, 0, AnyOf([dialect.delimiter, dialect.quote, b'\n', b'\r'])).is_some()
 }
 
 fn write_quoted(out: &mut Vec<u8>, text: &[u8], dialect: &CsvDialect) {

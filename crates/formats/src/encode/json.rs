@@ -7,6 +7,7 @@ use super::cell::{
     CellValues, Cells, displayed, write_clock, write_date, write_decimal, write_integer, write_timestamp,
 };
 use crate::FormatError;
+use crate::find::{JsonSpecial, find};
 
 /// `"name":` with the separator in front of it, unless it is the first.
 pub(super) fn key(name: &str, first: bool) -> Vec<u8> {
@@ -125,18 +126,15 @@ fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut plain = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
+    while let Some(at) = find(text, plain, JsonSpecial) {
         out.extend_from_slice(&text[plain..at]);
         plain = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        match text[at] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
+            byte => {
                 const HEX: &[u8; 16] = b"0123456789abcdef";
                 out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]]);
             }

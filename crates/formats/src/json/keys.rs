@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use super::fault::Fault;
-use super::string::unescape_into;
+use super::string::{skip_string, unescape_into};
 use super::text::Text;
 use super::value::Rules;
 use crate::ExtraColumns;
@@ -93,12 +93,14 @@ impl Keys {
     /// Finds out what stands at `at`, the byte behind the previous value (or the `{`), and learns from it.
     #[inline(never)]
     pub fn find(&mut self, text: Text<'_>, at: usize, after: u32, first: bool, rules: &Rules) -> Result<Found, Fault> {
-        if let Some(slot) = self.slots.get(after as usize) {
-            let other = slot.next[1];
+        if let Some(previous) = self.slots.get(after as usize) {
+            let other = previous.next[1];
             if let Some(slot) = self.slots.get(other as usize)
                 && slot.is_at(text, at)
             {
-                return Ok(Found::Key(other, slot.field, at + slot.len as usize));
+                let (field, value) = (slot.field, at + slot.len as usize);
+                self.slots[after as usize].next.swap(0, 1);
+                return Ok(Found::Key(other, field, value));
             }
         }
         let mut place = text.skip_space(at);
@@ -114,55 +116,65 @@ impl Keys {
                 _ => return Err(Fault::syntax(text, place, "`,` or `}`")),
             }
         }
-        let (field, value) = self.parse_key(text, place, rules)?;
-        let slot = self.learn(text.slice(at, value), field);
-        if let Some(previous) = self.slots.get_mut(after as usize)
-            && slot != NONE
-        {
+        let (end, value) = parse_key(text, place)?;
+        let bytes = text.slice(at, value);
+        let slot = match self.by_bytes.get(bytes) {
+            Some(&slot) => slot,
+            None => {
+                let field = self.field(text, place, end, rules)?;
+                match self.learn(bytes, field) {
+                    Some(slot) => slot,
+                    None => return Ok(Found::Key(NONE, field, value)),
+                }
+            }
+        };
+        if let Some(previous) = self.slots.get_mut(after as usize) {
             let place = if previous.next[0] == NONE { 0 } else { 1 };
             previous.next[place] = slot;
         }
-        Ok(Found::Key(slot, field, value))
+        Ok(Found::Key(slot, self.slots[slot as usize].field, value))
     }
 
-    /// Field and value position of the key whose opening quote is at `at`.
-    fn parse_key(&mut self, text: Text<'_>, at: usize, rules: &Rules) -> Result<(u32, usize), Fault> {
-        if text.byte(at) != b'"' {
-            return Err(Fault::syntax(text, at, "a key in double quotes"));
-        }
-        let stop = text.string_stop(at + 1);
-        let (end, field) = if text.byte(stop) == b'"' {
-            (stop, self.fields.get(text.slice(at + 1, stop)).copied())
-        } else {
+    /// The field that the key between the quotes at `at` and `end` names.
+    fn field(&mut self, text: Text<'_>, at: usize, end: usize, rules: &Rules) -> Result<u32, Fault> {
+        let mut key = text.slice(at + 1, end);
+        if key.contains(&b'\\') {
             self.scratch.clear();
-            let end = unescape_into(text, at + 1, &mut self.scratch)?;
-            (end, self.fields.get(&self.scratch[..]).copied())
-        };
-        if field.is_none() && rules.extra_columns == ExtraColumns::Error {
-            let name = String::from_utf8_lossy(text.slice(at + 1, end)).into_owned();
-            return Err(Fault::new(format!(
-                "key \"{name}\" is not declared; add the column or set the option for extra columns to ignore"
-            )));
+            unescape_into(text, at + 1, &mut self.scratch)?;
+            key = &self.scratch;
         }
-        let colon = text.skip_space(end + 1);
-        if text.byte(colon) != b':' {
-            return Err(Fault::syntax(text, colon, "`:` after a key"));
+        match self.fields.get(key) {
+            Some(&field) => Ok(field),
+            None if rules.extra_columns == ExtraColumns::Ignore => Ok(NO_COLUMN),
+            None => Err(Fault::new(format!(
+                "key \"{}\" is not declared; add the column or set the option for extra columns to ignore",
+                String::from_utf8_lossy(key)
+            ))),
         }
-        Ok((field.unwrap_or(NO_COLUMN), text.skip_space(colon + 1)))
     }
 
-    fn learn(&mut self, bytes: &[u8], field: u32) -> u32 {
-        if let Some(&slot) = self.by_bytes.get(bytes) {
-            return slot;
-        }
+    fn learn(&mut self, bytes: &[u8], field: u32) -> Option<u32> {
         if bytes.len() > SLOT_BYTES_MAX || self.slots.len() >= SLOTS_MAX {
-            return NONE;
+            return None;
         }
         let slot = self.slots.len() as u32;
         self.slots.push(Slot::new(bytes, field));
         self.by_bytes.insert(bytes.into(), slot);
-        slot
+        Some(slot)
     }
+}
+
+/// The closing quote and the value's position of the key whose opening quote is at `at`.
+fn parse_key(text: Text<'_>, at: usize) -> Result<(usize, usize), Fault> {
+    if text.byte(at) != b'"' {
+        return Err(Fault::syntax(text, at, "a key in double quotes"));
+    }
+    let behind = skip_string(text, at + 1)?;
+    let colon = text.skip_space(behind);
+    if text.byte(colon) != b':' {
+        return Err(Fault::syntax(text, colon, "`:` after a key"));
+    }
+    Ok((behind - 1, text.skip_space(colon + 1)))
 }
 
 impl Slot {

@@ -48,7 +48,7 @@ pub(crate) fn read_object(
         at = if let Some(column) = row.columns.get_mut(field as usize) {
             let seen = &mut row.keys.seen[field as usize];
             if *seen == object {
-                // A key given twice: the last one counts.
+                // A key given twice: the last one counts, though each has to fit.
                 column.truncate(rows);
             } else {
                 *seen = object;
@@ -146,53 +146,58 @@ fn read_value(column: &mut Column, text: Text<'_>, at: usize, depth: u32, rules:
     read_any(column, text, at, depth, rules)
 }
 
+/// The digits at `at`: their value and how many there are, 16 standing for "more than 15".
+#[inline(always)]
+fn plain_digits(text: Text<'_>, at: usize) -> (u64, u32) {
+    let head = text.load8(at);
+    let digits = leading_digits(head);
+    if digits == 0 {
+        return (0, 0);
+    }
+    if digits < 8 {
+        return (value_of_digits(head, digits), digits);
+    }
+    let tail = text.load8(at + 8);
+    let more = leading_digits(tail);
+    let low = if more == 0 { 0 } else { value_of_digits(tail, more) };
+    (value_of_digits(head, 8) * power_of_ten(more) + low, 8 + more)
+}
+
 /// An integer of at most 15 digits that a comma or bracket follows: value and end.
 #[inline(always)]
 fn plain_integer(text: Text<'_>, at: usize) -> Option<(i64, usize)> {
     let negative = text.byte(at) == b'-';
     let start = at + negative as usize;
-    let head = text.load8(start);
-    let digits = leading_digits(head);
-    let (value, end) = if digits < 8 {
-        if digits == 0 {
-            return None;
-        }
-        (value_of_digits(head, digits), start + digits as usize)
-    } else {
-        let tail = text.load8(start + 8);
-        let more = leading_digits(tail);
-        if more == 8 {
-            return None;
-        }
-        let low = if more == 0 { 0 } else { value_of_digits(tail, more) };
-        (value_of_digits(head, 8) * power_of_ten(more) + low, start + 8 + more as usize)
-    };
-    if !ends_value(text.byte(end)) || (head as u8 == b'0' && end > start + 1) {
+    let (value, digits) = plain_digits(text, start);
+    let end = start + digits as usize;
+    let leading_zero = text.byte(start) == b'0' && digits > 1;
+    if digits == 0 || digits > 15 || leading_zero || !ends_value(text.byte(end)) {
         return None;
     }
     let value = value as i64;
     Some((if negative { -value } else { value }, end))
 }
 
-/// A number of at most 15 digits without exponent that a comma or bracket follows: the nearest double, and the end.
+/// A number without exponent, of at most 15 digits on each side of the point and 2^53 without it, that a comma or bracket
+/// follows: the nearest double, and the end.
 #[inline(always)]
 fn plain_float(text: Text<'_>, at: usize) -> Option<(f64, usize)> {
     let negative = text.byte(at) == b'-';
     let start = at + negative as usize;
-    let head = text.load8(start);
-    let digits = leading_digits(head);
-    if digits == 0 || digits == 8 || (head as u8 == b'0' && digits > 1) {
+    let (mut mantissa, digits) = plain_digits(text, start);
+    let leading_zero = text.byte(start) == b'0' && digits > 1;
+    if digits == 0 || digits > 15 || leading_zero {
         return None;
     }
-    let (mut mantissa, mut scale, mut end) = (value_of_digits(head, digits), 0, start + digits as usize);
+    let (mut scale, mut end) = (0, start + digits as usize);
     if text.byte(end) == b'.' {
-        let fraction = text.load8(end + 1);
-        scale = leading_digits(fraction);
-        if scale == 0 || scale == 8 {
+        let (fraction, count) = plain_digits(text, end + 1);
+        if count == 0 || digits + count > 18 {
             return None;
         }
-        mantissa = mantissa * power_of_ten(scale) + value_of_digits(fraction, scale);
-        end += 1 + scale as usize;
+        mantissa = mantissa * power_of_ten(count) + fraction;
+        scale = count;
+        end += 1 + count as usize;
     }
     if !ends_value(text.byte(end)) {
         return None;
