@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::registry::{OptionError, Options};
 
+/// Marks a key that must be given, until [`schema_of`] lists it as the standard wants it.
+const REQUIRED: &str = "x-required";
+
 /// Reads `options` into `T`, or says everything that is wrong with them. `what` names the thing, e.g.
 /// `the files source`.
 pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(what: &str, options: &Options) -> Result<T, Vec<OptionError>> {
@@ -37,11 +40,11 @@ pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(what: &str, options: &Opti
             Err(error) => errors.push(wrong_value(key, &error.to_string())),
         }
     }
-    for key in keys.iter().filter(|key| schema["properties"][key.as_str()]["x-required"] == true) {
+    for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !options.contains_key(key) {
             let message = format!("{what} needs the option '{key}'");
             let hint = Some(format!("add {key} = '...' to WITH (...)"));
-            errors.push(OptionError { key: Some(key.clone()), message, hint });
+            errors.push(OptionError { key: Some(key.to_owned()), message, hint });
         }
     }
     if !errors.is_empty() {
@@ -53,7 +56,17 @@ pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(what: &str, options: &Opti
 
 /// The JSON Schema of an option struct.
 pub(crate) fn schema_of<T: JsonSchema>() -> Value {
-    schemars::schema_for!(T).to_value()
+    let mut schema = schemars::schema_for!(T).to_value();
+    let mut required = Vec::new();
+    for (key, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if property.as_object_mut().is_some_and(|property| property.remove(REQUIRED).is_some()) {
+            required.push(Value::String(key.clone()));
+        }
+    }
+    if !required.is_empty() {
+        schema["required"] = Value::Array(required);
+    }
+    schema
 }
 
 /// The nearest of `known` to `given`, if it is near enough to be a slip of the finger.

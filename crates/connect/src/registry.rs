@@ -59,15 +59,20 @@ pub struct ConnectorInfo {
     pub metadata: Vec<(&'static str, &'static str)>,
 }
 
+/// What is opened, or all that is wrong with the options.
+type Opened<T> = Result<Arc<T>, Vec<OptionError>>;
+
+type OpenSink = fn(&SinkRequest) -> Opened<dyn Sink>;
+
 /// How the registry reaches one connector; a missing half means that there is no such source or sink.
 pub(crate) struct Connector {
     pub(crate) info: fn() -> ConnectorInfo,
     pub(crate) source: Option<SourceHalf>,
-    pub(crate) sink: Option<fn(&SinkRequest) -> Result<Arc<dyn Sink>, Vec<OptionError>>>,
+    pub(crate) sink: Option<OpenSink>,
 }
 
 pub(crate) struct SourceHalf {
-    pub(crate) open: fn(&SourceRequest) -> Result<Arc<dyn Source>, Vec<OptionError>>,
+    pub(crate) open: fn(&SourceRequest) -> Opened<dyn Source>,
     pub(crate) check: fn(&SourceRequest) -> Vec<OptionError>,
 }
 

@@ -29,6 +29,7 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 #[serde(default, deny_unknown_fields)]
 struct StdoutOptions {
     /// How rows are written. csv begins with the names of the columns.
+    #[schemars(extend("default" = "ndjson"))]
     format: StdoutFormat,
 }
 

@@ -22,9 +22,11 @@ pub(crate) struct FilesSourceOptions {
     /// How rows are written. Default: by the file's extension (.ndjson, .jsonl, .json; .csv, .tsv; .parquet, .pq).
     format: Option<FileFormat>,
     /// How files are compressed. `auto`: by the extension (.gz; .zst, .zstd).
+    #[schemars(extend("default" = "auto"))]
     compression: CompressionChoice,
     /// csv: the first line names the columns.
     #[serde(deserialize_with = "flag")]
+    #[schemars(extend("default" = true))]
     header: bool,
     /// csv: character between fields. Default `,` (in .tsv files a tab).
     #[serde(deserialize_with = "character")]
@@ -35,10 +37,13 @@ pub(crate) struct FilesSourceOptions {
     /// csv: what an unquoted field says to be null. Default: nothing at all.
     null: Option<String>,
     /// What happens with keys or columns in the file that are not declared.
+    #[schemars(extend("default" = "ignore"))]
     extra_columns: ExtraChoice,
     /// What happens when a declared column is absent from a row (or from the csv header).
+    #[schemars(extend("default" = "null"))]
     missing_columns: MissingChoice,
     /// With `--watch`: how often to look for new files and growth.
+    #[schemars(extend("default" = "1 s"))]
     watch_interval: Interval,
 }
 

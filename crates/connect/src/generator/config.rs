@@ -18,9 +18,9 @@ pub(crate) struct GeneratorOptions {
     /// Which of its events: for nexmark `bid`, `auction`, `person` or `all` (default `all`); for rides `requests` or
     /// `drivers` (default `requests`); for sensors `readings`.
     r#type: Option<String>,
-    /// Another seed gives other values of the same shape. Default 0; for nexmark 0 gives the values of the `nexmark`
-    /// crate.
+    /// Another seed gives other values of the same shape; for nexmark 0 gives the values of the `nexmark` crate.
     #[serde(deserialize_with = "number")]
+    #[schemars(extend("default" = 0))]
     seed: Option<u64>,
     /// Ends after so many rows. Absent: never.
     #[serde(deserialize_with = "number")]
@@ -29,7 +29,8 @@ pub(crate) struct GeneratorOptions {
     /// the world itself.
     #[serde(deserialize_with = "number")]
     rate: Option<u64>,
-    /// Event time of the first row, e.g. `2024-01-01T07:55:00Z` (the default).
+    /// Event time of the first row.
+    #[schemars(extend("default" = "2024-01-01T07:55:00Z"))]
     start_time: Option<String>,
 }
 

@@ -111,11 +111,16 @@ struct Clock {
 }
 
 impl Clock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the rate is kept by the clock; what is in the rows does not depend on it"
+    )]
     fn start(rate: u64, first: u64) -> Self {
         Self { rate, started: Instant::now(), first, timer: Arc::default() }
     }
 
     /// Whether all rows before `row` are due; otherwise sees to it that the workers are woken when they are.
+    #[allow(clippy::disallowed_methods, reason = "as above")]
     fn is_due(&mut self, row: u64, context: &SourceContext) -> bool {
         let due = self.started + Duration::from_secs_f64((row - self.first) as f64 / self.rate as f64);
         let now = Instant::now();

@@ -228,6 +228,7 @@ fn sensors_have_outages() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a rate is measured by the clock")]
 fn a_rate_hands_rows_out_by_the_clock() {
     let io = runtime();
     let source = open_source(&request(&[("events", "nexmark"), ("type", "bid"), ("rate", "1000"), ("rows", "100")]));

@@ -179,7 +179,7 @@ fn a_bounded_run_ends_at_the_size_it_saw_and_the_next_reads_what_came_since() {
     write(dir.path(), "a.ndjson", ndjson(0..10));
     let source = source(dir.path(), &[("path", "a.ndjson")]).unwrap();
     let mut reading = Reading::open(&source, Open::default()).unwrap();
-    append(dir.path(), "a.ndjson", &ndjson(10..20));
+    append(dir.path(), "a.ndjson", ndjson(10..20));
     assert_eq!(reading.drain().unwrap().numbers("n"), (0..10).collect::<Vec<_>>());
     let positions = reading.feed.positions();
     let mut reading = Reading::open(&source, Open { positions, ..Default::default() }).unwrap();

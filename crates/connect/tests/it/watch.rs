@@ -93,6 +93,6 @@ fn a_file_that_was_read_may_leave_a_folder() {
     assert_eq!(reading.rows(2).unwrap().numbers("n"), [10, 11]);
     let positions = reading.feed.positions();
     drop(reading);
-    append(dir.path(), "in/b.ndjson", &ndjson(12..13));
+    append(dir.path(), "in/b.ndjson", ndjson(12..13));
     assert_eq!(watch(&source, positions).rows(1).unwrap().numbers("n"), [12]);
 }

@@ -19,11 +19,14 @@ pub(crate) struct FilesSinkOptions {
     #[schemars(extend("x-required" = true))]
     path: Option<String>,
     /// How rows are written.
+    #[schemars(extend("default" = "ndjson"))]
     format: FileFormat,
     /// ndjson and csv: how files are compressed. Parquet compresses by itself.
+    #[schemars(extend("default" = "none"))]
     compression: SinkCompression,
     /// csv: each file begins with the names of the columns.
     #[serde(deserialize_with = "flag")]
+    #[schemars(extend("default" = true))]
     header: bool,
     /// csv: character between fields. Default `,`.
     #[serde(deserialize_with = "character")]
@@ -31,6 +34,7 @@ pub(crate) struct FilesSinkOptions {
     /// Columns (`a, b`) by whose values files go into folders `a=1/b=2/`. The columns stay in the files.
     partition_by: Option<String>,
     /// A file that has grown to this is closed and the next begun.
+    #[schemars(extend("default" = "128 MiB"))]
     roll_bytes: ByteSize,
     /// A file that has been written to for so long is closed and the next begun. Files are closed at every checkpoint
     /// anyway, so a value above the checkpoint interval has no effect.

@@ -25,6 +25,9 @@ pub(crate) fn fields() -> Vec<Field> {
     ]
 }
 
+/// Columns of the events with these numbers.
+type Make = fn(&Auctioneer, &[u64], &[usize]) -> Vec<ArrayRef>;
+
 pub(crate) struct All(Auctioneer);
 
 impl All {
@@ -44,7 +47,7 @@ impl All {
                 events.push(event);
             }
         }
-        let (fields, make): (_, fn(&Auctioneer, &[u64], &[usize]) -> Vec<ArrayRef>) = match part {
+        let (fields, make): (_, Make) = match part {
             Part::Person => (person::fields(), person::make),
             Part::Auction => (auction::fields(), auction::make),
             Part::Bid => (bid::fields(), bid::make),
