@@ -149,7 +149,10 @@ impl FilesFeed {
     fn open_files(&mut self) {
         while let Some(&(event_time, index)) = self.waiting.first() {
             let furthest = self.open.iter().map(|&open| self.splits[open as usize].event_time()).max();
-            let is_behind = furthest.is_some_and(|furthest| event_time <= furthest && event_time > EventTime::MIN);
+            // A file whose event time is not known (the column is computed, say) may lie behind anything that is.
+            let is_known = event_time > EventTime::MIN;
+            let reported = self.open.iter().any(|&open| self.splits[open as usize].progress.is_some());
+            let is_behind = furthest.is_some_and(|furthest| event_time <= furthest && (is_known || reported));
             if self.open.len() >= OPEN_MAX || (self.open.len() >= OPEN_ALWAYS && !is_behind) {
                 return;
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thalweg_engine::{
     Chunk, Claim, Decoder, EngineError, EventTime, SourceContext, SourceFeed, SplitInfo, SplitPosition,
 };
+use tokio::task::AbortHandle;
 
 use super::config::Config;
 use super::decode::{GeneratorDecoder, Range};
@@ -108,6 +109,15 @@ struct Clock {
     first: u64,
     /// Set while a timer is under way that will wake the workers.
     timer: Arc<AtomicBool>,
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Clock {
@@ -116,7 +126,7 @@ impl Clock {
         reason = "the rate is kept by the clock; what is in the rows does not depend on it"
     )]
     fn start(rate: u64, first: u64) -> Self {
-        Self { rate, started: Instant::now(), first, timer: Arc::default() }
+        Self { rate, started: Instant::now(), first, timer: Arc::default(), task: None }
     }
 
     /// Whether all rows before `row` are due; otherwise sees to it that the workers are woken when they are.
@@ -129,11 +139,12 @@ impl Clock {
         }
         if !self.timer.swap(true, Ordering::AcqRel) {
             let (timer, wake) = (self.timer.clone(), context.wake.clone());
-            context.io.spawn(async move {
+            let task = context.io.spawn(async move {
                 tokio::time::sleep_until(due.into()).await;
                 timer.store(false, Ordering::Release);
                 wake.wake();
             });
+            self.task = Some(task.abort_handle());
         }
         false
     }

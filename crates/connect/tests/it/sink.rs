@@ -171,6 +171,26 @@ fn reset_removes_only_its_own() {
 }
 
 #[test]
+fn committed_files_may_be_moved_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let run = Run::new(sink(dir.path(), &[("path", "out")]).unwrap());
+    run.recover(None).unwrap();
+    let first = run.stage(1, &[numbers(0..3)]).unwrap();
+    run.commit(1, &first).unwrap();
+    let second = run.stage(2, &[numbers(3..6)]).unwrap();
+    run.commit(2, &second).unwrap();
+    for name in files(&out) {
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
+    run.recover(Some((2, &second))).unwrap();
+    run.recover(Some((3, &[]))).unwrap();
+    let error = run.recover(Some((1, &first))).unwrap_err().message;
+    assert!(error.contains("out holds output up to checkpoint 2, but checkpoint 1 is restored"), "{error}");
+    assert!(files(&out).is_empty());
+}
+
+#[test]
 fn a_target_that_was_tampered_with_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");

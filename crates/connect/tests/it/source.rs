@@ -246,6 +246,29 @@ fn the_file_that_is_furthest_behind_is_served_first() {
 }
 
 #[test]
+fn files_of_unknown_event_time_are_looked_into_once_the_engine_reports_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for piece in 0..6 {
+        write(dir.path(), &format!("in/{piece}.ndjson"), ndjson((0..100_000).map(|n| n * 6 + piece)));
+    }
+    let source = source(dir.path(), &[("path", "in")]).unwrap();
+    let mut reading = Reading::open(&source, Open::default()).unwrap();
+    let mut served = std::collections::BTreeSet::new();
+    for time in 1..=8 {
+        let chunk = loop {
+            match reading.feed.claim().unwrap() {
+                thalweg_engine::Claim::Chunk(chunk) => break chunk,
+                thalweg_engine::Claim::Pending => reading.bell.wait(),
+                thalweg_engine::Claim::Finished => panic!("there is more"),
+            }
+        };
+        served.insert(chunk.split);
+        reading.feed.split_progress(chunk.split, EventTime(time));
+    }
+    assert_eq!(served.len(), 6);
+}
+
+#[test]
 fn hundreds_of_files_are_all_read_with_few_open() {
     let dir = tempfile::tempdir().unwrap();
     for file in 0..300 {

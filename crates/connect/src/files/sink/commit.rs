@@ -10,6 +10,7 @@ use super::target::{StagedFile, Target};
 
 pub(crate) const STAGED: &str = "_thalweg/staged";
 const COMMITS: &str = "_thalweg/commits";
+const COMMITTED: &str = "_thalweg/committed.json";
 const OWNER: &str = "_thalweg/owner.json";
 /// Of the files in `_thalweg/`.
 const VERSION: u32 = 1;
@@ -19,6 +20,13 @@ const VERSION: u32 = 1;
 struct Owner {
     version: u32,
     owner: String,
+}
+
+/// `committed.json`: the last checkpoint whose files are all visible.
+#[derive(Debug, Serialize, Deserialize)]
+struct LastCommit {
+    version: u32,
+    checkpoint_epoch: u64,
 }
 
 /// `commits/<epoch>.json`.
@@ -52,7 +60,7 @@ impl FilesCommitter {
         self.target.remove(files).await?;
         // The logs last: until then a second attempt knows what to remove.
         self.target.remove(logs).await?;
-        self.target.remove(vec![OWNER.into()]).await
+        self.target.remove(vec![COMMITTED.into(), OWNER.into()]).await
     }
 
     /// Whether the folder is marked as this sink's; an error if it is another's.
@@ -139,7 +147,24 @@ impl FilesCommitter {
         let path = format!("{COMMITS}/{checkpoint_epoch:020}.json");
         self.target.write(&path, serde_json::to_vec(&log).expect("text and numbers")).await?;
         self.target.publish(files).await?;
+        let last = LastCommit { version: VERSION, checkpoint_epoch };
+        self.target.write(COMMITTED, serde_json::to_vec(&last).expect("two numbers")).await?;
         Ok(committed)
+    }
+
+    /// Whether everything of `checkpoint_epoch` was visible already; then its files may since have been moved on.
+    async fn was_committed(&self, checkpoint_epoch: u64) -> Result<bool, EngineError> {
+        let Some(bytes) = self.target.read(COMMITTED).await? else { return Ok(false) };
+        let last: LastCommit = self.parse(COMMITTED, &bytes)?;
+        if last.checkpoint_epoch > checkpoint_epoch {
+            return Err(EngineError::request(format!(
+                "{} holds output up to checkpoint {}, but checkpoint {checkpoint_epoch} is restored, so rows would be there \
+                 twice; write into an empty folder, or start with --restart",
+                self.target.shown(),
+                last.checkpoint_epoch
+            )));
+        }
+        Ok(last.checkpoint_epoch == checkpoint_epoch)
     }
 }
 
@@ -157,7 +182,10 @@ impl SinkCommitter for FilesCommitter {
                     self.owner
                 )));
             }
-            let committed = self.publish(checkpoint_epoch, staged).await?;
+            let committed = match self.was_committed(checkpoint_epoch).await? {
+                true => Committed::default(),
+                false => self.publish(checkpoint_epoch, staged).await?,
+            };
             self.remove_staged().await?;
             Ok(committed)
         }

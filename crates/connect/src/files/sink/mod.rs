@@ -6,6 +6,7 @@
 //! part-<epoch>-<worker>-<n>.<format>        committed files, complete and never changed; with partition_by in a=1/b=2/
 //! _thalweg/owner.json                       which sink writes here
 //! _thalweg/staged/<generation>-<worker>-<n> files that no commit has named yet
+//! _thalweg/committed.json                   the last checkpoint whose files are all visible
 //! _thalweg/commits/<epoch>.json             what each commit made visible, so that --restart removes only that
 //! ```
 //!
