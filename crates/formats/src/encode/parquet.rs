@@ -1,12 +1,12 @@
 //! Batches into one Parquet file, kept in memory until it is finished.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::FormatError;
+use crate::{FormatError, type_name};
 
 /// Writes one Parquet file, compressed with zstd.
 pub struct ParquetEncoder {
@@ -23,6 +23,10 @@ impl std::fmt::Debug for ParquetEncoder {
 impl ParquetEncoder {
     /// `row_group_rows` is the most rows of a row group.
     pub fn new(schema: SchemaRef, row_group_rows: usize) -> Result<Self, FormatError> {
+        if let Some(field) = schema.fields().iter().find(|field| !holds(field.data_type())) {
+            let (column, data_type) = (field.name().clone(), type_name(field.data_type()));
+            return Err(FormatError::UnsupportedType { column, data_type, format: "parquet" });
+        }
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(row_group_rows.max(1)))
@@ -49,5 +53,18 @@ impl ParquetEncoder {
     /// The whole file.
     pub fn finish(self) -> Result<Vec<u8>, FormatError> {
         self.writer.into_inner().map_err(|source| FormatError::Parquet { source })
+    }
+}
+
+/// Whether a Parquet file can hold the type. The library panics on some that it cannot write.
+fn holds(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => holds(item.data_type()),
+        DataType::Map(entries, _) => holds(entries.data_type()),
+        DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| holds(field.data_type())),
+        DataType::Dictionary(_, value) => !value.is_nested() && holds(value),
+        DataType::Interval(unit) => *unit != IntervalUnit::MonthDayNano,
+        DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::ListView(_) | DataType::LargeListView(_) => false,
+        _ => true,
     }
 }

@@ -121,3 +121,13 @@ fn parquet_reads_back_in_row_groups() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(read, [rows]);
 }
+
+#[test]
+fn parquet_names_the_column_it_cannot_hold() {
+    use arrow::datatypes::{DataType, Field, IntervalUnit, Schema};
+
+    let odd = DataType::Struct(vec![Field::new("i", DataType::Interval(IntervalUnit::MonthDayNano), true)].into());
+    let schema = Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("odd", odd, true)]);
+    let error = ParquetEncoder::new(Arc::new(schema), 10).unwrap_err().to_string();
+    assert!(error.contains("column \"odd\"") && error.contains("parquet"), "{error}");
+}
