@@ -42,8 +42,10 @@ impl CheckpointStore {
             });
         }
         target.put_marker(FolderKind::Savepoint).await?;
-        let copies = manifest.operators.values().flat_map(|operator| &operator.segments);
-        stream::iter(copies.cloned())
+        // Owned, so that the future is `Send` whatever the lifetime of the manifest.
+        let copies: Vec<SegmentRef> =
+            manifest.operators.values().flat_map(|operator| operator.segments.iter().cloned()).collect();
+        stream::iter(copies)
             .map(|segment| {
                 let target = &target;
                 async move {
