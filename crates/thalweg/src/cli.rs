@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{config, connectors, docs};
+use crate::commands::{bench, checkpoints, config, connectors, demo, docs, explain, run, sql, test, validate};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -53,7 +53,15 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Demo(demo::DemoArgs),
+    Run(run::RunArgs),
+    Sql(sql::SqlArgs),
+    Explain(explain::ExplainArgs),
+    Validate(validate::ValidateArgs),
+    Test(test::TestArgs),
+    Bench(bench::BenchArgs),
     Connectors(connectors::ConnectorsArgs),
+    Checkpoints(checkpoints::CheckpointsArgs),
     Config(config::ConfigArgs),
     #[command(hide = true)]
     Docs(docs::DocsArgs),

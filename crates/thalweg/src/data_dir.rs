@@ -1,6 +1,7 @@
 //! Where a pipeline keeps what it must not forget: `<data-dir>/pipelines/<name>/`, held by one process at a time.
 //!
-//! The lock is advisory and belongs to the open file, so a killed process leaves none behind.
+//! The lock (`<name>.lock` beside the folder, which holds nothing but checkpoints) is advisory and belongs to the open
+//! file, so a killed process leaves none behind.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -10,56 +11,47 @@ use fs2::FileExt;
 
 use crate::exit::{Exit, Failure};
 
-/// A pipeline's folder. The lock is given back when this is dropped.
+/// The right to run a pipeline, given back when this is dropped.
 #[derive(Debug)]
-pub struct PipelineDir {
-    path: PathBuf,
-    _lock: File,
+pub struct PipelineLock {
+    _file: File,
 }
 
-impl PipelineDir {
-    /// Makes the folder if needed and takes its lock.
+/// The folder that holds one folder of checkpoints per pipeline.
+pub fn pipelines_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("pipelines")
+}
+
+impl PipelineLock {
+    /// Makes the folder if needed and takes the lock.
     ///
-    /// Errors: the folder cannot be made or written; another process holds it (exit 6, names the process).
+    /// Errors: the folder cannot be made or written; another process holds the lock (exit 6, names the process).
     pub fn acquire(data_dir: &Path, pipeline: &str) -> Result<Self, Failure> {
-        let path = data_dir.join("pipelines").join(pipeline);
-        fs::create_dir_all(&path)
-            .map_err(|error| Failure::io(format!("make the state folder {}", path.display()), &error))?;
-        let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| Failure::io(format!("open the lock file {}", lock_path.display()), &error))?;
-        if lock.try_lock_exclusive().is_err() {
+        let folder = pipelines_dir(data_dir);
+        fs::create_dir_all(&folder)
+            .map_err(|error| Failure::io(format!("make the state folder {}", folder.display()), &error))?;
+        let path = folder.join(format!("{pipeline}.lock"));
+        let failed = |error: std::io::Error| Failure::io(format!("write the lock file {}", path.display()), &error);
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+        if file.try_lock_exclusive().is_err() {
             let mut holder = String::new();
             // The number only makes the message better; an unreadable one is left out.
-            let _ = lock.read_to_string(&mut holder);
+            let _ = file.read_to_string(&mut holder);
             let who = holder.trim().parse::<u32>().map_or_else(|_| String::new(), |pid| format!(" by process {pid}"));
+            let state = folder.join(pipeline);
             return Err(Failure::new(
                 Exit::Conflict,
-                format!("pipeline '{pipeline}' is already being run{who} with its state in {}", path.display()),
+                format!("pipeline '{pipeline}' is already being run{who} with its state in {}", state.display()),
             )
             .hint("wait for it or stop it, or give this run a folder of its own with --data-dir"));
         }
-        let written = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| write!(lock, "{}", std::process::id()))
-            .and_then(|()| lock.flush());
-        written.map_err(|error| Failure::io(format!("write the lock file {}", lock_path.display()), &error))?;
-        Ok(Self { path, _lock: lock })
-    }
-
-    /// Where checkpoints of this pipeline live when no URL was given.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()))
+            .and_then(|()| file.flush())
+            .map_err(failed)?;
+        Ok(Self { _file: file })
     }
 }
 
@@ -102,11 +94,11 @@ mod tests {
     #[test]
     fn second_holder_is_refused_until_the_first_lets_go() {
         let dir = tempfile::tempdir().unwrap();
-        let first = PipelineDir::acquire(dir.path(), "p").unwrap();
-        let refused = PipelineDir::acquire(dir.path(), "p").unwrap_err();
+        let first = PipelineLock::acquire(dir.path(), "p").unwrap();
+        let refused = PipelineLock::acquire(dir.path(), "p").unwrap_err();
         assert_eq!(refused.exit, Exit::Conflict);
         assert!(refused.message.contains(&format!("process {}", std::process::id())), "{}", refused.message);
         drop(first);
-        PipelineDir::acquire(dir.path(), "p").unwrap();
+        PipelineLock::acquire(dir.path(), "p").unwrap();
     }
 }

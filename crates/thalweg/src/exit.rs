@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use thalweg_engine::{EngineError, ErrorKind};
+use thalweg_state::StateError;
 
 use crate::output::style;
 
@@ -132,6 +133,23 @@ impl From<EngineError> for Failure {
         if error.kind == ErrorKind::Bug {
             failure.hint = Some("this is a fault in thalweg itself: please report it with the lines above".into());
         }
+        failure.causes = causes_of(&error);
+        failure
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let exit = match find_io(&error).map(io::Error::kind) {
+            Some(io::ErrorKind::PermissionDenied) => Exit::Denied,
+            _ => match error.kind() {
+                thalweg_state::ErrorKind::Retry => Exit::Unreachable,
+                thalweg_state::ErrorKind::FixRequest => Exit::Validation,
+                thalweg_state::ErrorKind::FixData | thalweg_state::ErrorKind::Bug => Exit::Failed,
+                thalweg_state::ErrorKind::Fenced => Exit::Conflict,
+            },
+        };
+        let mut failure = Self::new(exit, error.to_string());
         failure.causes = causes_of(&error);
         failure
     }

@@ -1,40 +1,62 @@
 //! Ctrl-C and SIGTERM: the first asks to stop in order, the second ends the process at once.
 //!
-//! Owner: one listener per process, started by the command that wants an orderly stop. Commands that do not start it
-//! keep the system's behaviour (the signal kills the process).
+//! Owner: the command that wants an orderly stop, for as long as it keeps the value. Without one, the system's behaviour
+//! stands (the signal kills the process) unless a listener was there before: tokio keeps signals from then on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, talk};
 
-/// Tells when the person asked to stop.
-#[derive(Debug, Clone)]
+/// Tells when the person asked to stop. Listening ends when this is dropped.
+#[derive(Debug)]
 pub struct Interrupts {
-    asked: Arc<Notify>,
+    asked: Arc<Asked>,
+    listener: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    notify: Notify,
+    flag: AtomicBool,
 }
 
 impl Interrupts {
-    /// Starts listening. `second` is said at the first signal, so that the person knows what a second one does.
+    /// Starts listening. `first` is said at the first signal, so that the person knows what a second one does.
     pub fn listen(first: &'static str) -> Self {
-        let asked = Arc::new(Notify::new());
-        let notify = asked.clone();
-        tokio::spawn(async move {
+        let asked = Arc::new(Asked::default());
+        let told = asked.clone();
+        let listener = tokio::spawn(async move {
             signal().await;
             talk(first);
+            told.flag.store(true, Ordering::Release);
             // A permit is stored if nobody waits yet, so an early signal is not lost.
-            notify.notify_one();
+            told.notify.notify_one();
             signal().await;
             talk("interrupted");
             std::process::exit(Exit::Interrupted as i32);
         });
-        Self { asked }
+        Self { asked, listener }
     }
 
     /// Waits for the first signal.
     pub async fn asked(&self) {
-        self.asked.notified().await;
+        if !self.was_asked() {
+            self.asked.notify.notified().await;
+        }
+    }
+
+    pub fn was_asked(&self) -> bool {
+        self.asked.flag.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        self.listener.abort();
     }
 }
 

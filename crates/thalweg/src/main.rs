@@ -6,14 +6,24 @@
 //! Invariants: data goes to stdout and talk to stderr; every command ends with an exit code of [`exit::Exit`]; a reader
 //! that goes away (`| head`) is no error.
 
+#![allow(clippy::disallowed_methods, reason = "the binary is a driver: clock, threads and tasks start here")]
+
+mod bench;
 mod cli;
 mod commands;
 mod data_dir;
+mod demo;
 mod duration;
+mod engine;
 mod exit;
+mod feeds;
+mod front;
 mod interrupt;
 mod live;
 mod output;
+mod progress;
+mod report;
+mod runtime;
 mod settings;
 mod shell;
 mod testing;

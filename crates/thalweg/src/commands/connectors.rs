@@ -139,7 +139,7 @@ fn options_of(schema: &Value) -> Vec<ShownOption> {
         .map(|(name, property)| ShownOption {
             name: name.clone(),
             about: property["description"].as_str().unwrap_or("").replace('\n', " "),
-            required: required.contains(&name.as_str()),
+            required: required.contains(&name.as_str()) || property["x-required"] == true,
             default: property.get("default").filter(|value| !value.is_null()).cloned(),
         })
         .collect();

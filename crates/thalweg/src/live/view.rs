@@ -47,10 +47,6 @@ impl View {
         self.table.rows.is_empty()
     }
 
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-
     pub fn add(&mut self, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<(), Failure> {
         let new = table_of(schema, batches)?;
         if self.table.columns.is_empty() {

@@ -71,11 +71,6 @@ impl<W: Write> Printer<W> {
         Ok(())
     }
 
-    /// Rows taken so far.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }

@@ -30,10 +30,6 @@ fn on_stdout(style: Style, text: &str) -> String {
     if colored(stdout_is_terminal()) { style.paint(text).to_string() } else { text.into() }
 }
 
-pub fn colors_on_stderr() -> bool {
-    colored(stderr_is_terminal())
-}
-
 pub fn colors_on_stdout() -> bool {
     colored(stdout_is_terminal())
 }

@@ -12,6 +12,14 @@ pub fn statements(text: &str) -> (Vec<&str>, &str) {
     (found, &text[start..])
 }
 
+/// The first statement of `text`, without its `;`, and what is behind it. The last one needs no `;`.
+pub fn first(text: &str) -> (&str, &str) {
+    match statement_end(text) {
+        Some(end) => (text[..end].trim(), &text[end + 1..]),
+        None => (text.trim(), ""),
+    }
+}
+
 /// Whether nothing but white space and comments is there.
 pub fn is_blank(text: &str) -> bool {
     let mut scanner = Scanner::new(text);

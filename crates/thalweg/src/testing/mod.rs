@@ -2,3 +2,7 @@
 
 pub mod diff;
 pub mod file;
+pub mod find;
+pub mod harness;
+pub mod registry;
+pub mod report;

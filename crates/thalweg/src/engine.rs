@@ -1,0 +1,27 @@
+//! Starts pipelines that keep nothing: their run is all there is.
+
+use thalweg_engine::{Plan, RunHandle, RunOptions, Started, start};
+
+use crate::exit::{Exit, Failure};
+
+/// Starts a plan without a store.
+pub async fn start_ephemeral(plan: &Plan, options: RunOptions) -> Result<RunHandle, Failure> {
+    assert!(options.store.is_none(), "what is kept is started with `start`");
+    match start(plan.clone(), options).await? {
+        Started::Running(run) => Ok(run),
+        Started::AlreadyComplete(_) => Err(Failure::new(Exit::Failed, "a pipeline without state was already complete")),
+    }
+}
+
+/// One worker per core.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// Options of a pipeline that keeps nothing. Call it inside the runtime.
+pub fn ephemeral(workers: usize, fingerprint: &str, sql: &str) -> RunOptions {
+    let mut options = RunOptions::new(workers, tokio::runtime::Handle::current());
+    options.fingerprint = fingerprint.to_string();
+    options.sql = sql.to_string();
+    options
+}
