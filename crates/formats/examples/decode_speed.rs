@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_formats::{CsvDecoder, CsvDialect, DecodeOptions, JsonDecoder, RowFormat, RowsEncoder, cut_lines};
 
 const INPUT_BYTES: usize = 64 << 20;
@@ -118,98 +119,108 @@ fn decode_json(decoder: &mut JsonDecoder, blocks: &[&[u8]]) -> usize {
     rows
 }
 
-fn main() {
-    let columns = |time: DataType| {
-        Arc::new(Schema::new(vec![
-            Field::new("auction", DataType::Int64, true),
-            Field::new("bidder", DataType::Int64, true),
-            Field::new("price", DataType::Int64, true),
-            Field::new("channel", DataType::Utf8, true),
-            Field::new("url", DataType::Utf8, true),
-            Field::new("date_time", time, true),
-            Field::new("extra", DataType::Utf8, true),
-        ]))
+fn decode_csv(decoder: &mut CsvDecoder, blocks: &[&[u8]]) -> usize {
+    let (mut rows, mut bad) = (0, Vec::new());
+    for block in blocks {
+        let mut batches = Vec::new();
+        decoder.decode(block, &mut batches, &mut bad, None).expect("decodes");
+        rows += batches.iter().map(|batch| black_box(batch).num_rows()).sum::<usize>();
+    }
+    assert!(bad.is_empty(), "{bad:?}");
+    rows
+}
+
+fn columns(time: DataType) -> SchemaRef {
+    let column = |name: &str, data_type| Field::new(name, data_type, true);
+    Arc::new(Schema::new(vec![
+        column("auction", DataType::Int64),
+        column("bidder", DataType::Int64),
+        column("price", DataType::Int64),
+        column("channel", DataType::Utf8),
+        column("url", DataType::Utf8),
+        column("date_time", time),
+        column("extra", DataType::Utf8),
+    ]))
+}
+
+fn measure_json(name: &str, schema: &SchemaRef, projection: Vec<usize>, input: &[u8]) {
+    let rows = input.iter().filter(|&&byte| byte == b'\n').count();
+    let options = DecodeOptions::new(schema.clone()).with_projection(projection);
+    let mut decoder = JsonDecoder::new(options).expect("a decoder");
+    let blocks = blocks(input);
+    measure(name, input.len(), rows, || decode_json(&mut decoder, &blocks));
+}
+
+fn measure_csv(name: &str, schema: &SchemaRef, projection: Vec<usize>, input: &[u8], rows: usize) {
+    let options = DecodeOptions::new(schema.clone()).with_projection(projection);
+    let mut decoder = CsvDecoder::new(options, CsvDialect::default()).expect("a decoder");
+    let blocks = blocks(input);
+    measure(name, input.len(), rows, || decode_csv(&mut decoder, &blocks));
+}
+
+/// Encodes the rows, measured if `wanted`.
+fn encode(name: &str, wanted: bool, batches: &[RecordBatch], format: RowFormat) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 * INPUT_BYTES);
+    let mut encoder = RowsEncoder::new(&batches[0].schema(), format).expect("an encoder");
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut round = || {
+        out.clear();
+        batches.iter().for_each(|batch| encoder.encode(batch, &mut out).expect("encodes"));
+        rows
     };
-    let schema = columns(DataType::Int64);
-    let input = bids(false);
+    round();
+    if wanted {
+        measure(name, INPUT_BYTES, rows, &mut round);
+    }
+    out
+}
+
+/// The rows as batches, with the time as a timestamp.
+fn with_timestamps(schema: &SchemaRef, timed: &SchemaRef, input: &[u8]) -> Vec<RecordBatch> {
+    let mut decoder = JsonDecoder::new(DecodeOptions::new(schema.clone())).expect("a decoder");
+    let mut batches = Vec::new();
+    for block in blocks(input) {
+        decoder.decode(block, &mut batches, &mut Vec::new(), None).expect("decodes");
+    }
+    let convert = |batch: &RecordBatch| {
+        let mut arrays = batch.columns().to_vec();
+        arrays[5] = arrow::compute::cast(&arrays[5], timed.field(5).data_type()).expect("a timestamp");
+        RecordBatch::try_new(timed.clone(), arrays).expect("a batch")
+    };
+    batches.iter().map(convert).collect()
+}
+
+fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
     let wanted = |name: &str| name.contains(&only);
+    let (all, input) = (vec![0, 1, 2, 3, 4, 5, 6], bids(false));
     let rows = input.iter().filter(|&&byte| byte == b'\n').count();
     println!("{rows} rows, {:.0} bytes each", input.len() as f64 / rows as f64);
+    let schema = columns(DataType::Int64);
     for (name, projection) in [
         ("json: 3 integers", vec![0, 1, 2]),
         ("json: 2 integers and time", vec![0, 2, 5]),
         ("json: integers and channel", vec![0, 1, 2, 3, 5]),
-        ("json: all", vec![0, 1, 2, 3, 4, 5, 6]),
+        ("json: all", all.clone()),
         ("json: none", vec![]),
     ] {
         if wanted(name) {
-            let mut decoder =
-                JsonDecoder::new(DecodeOptions::new(schema.clone()).with_projection(projection)).expect("a decoder");
-            let blocks = blocks(&input);
-            measure(name, input.len(), rows, || decode_json(&mut decoder, &blocks));
+            measure_json(name, &schema, projection, &input);
         }
     }
     if wanted("json: all, spaced") {
-        let input = bids(true);
-        let mut decoder = JsonDecoder::new(DecodeOptions::new(schema.clone())).expect("a decoder");
-        let blocks = blocks(&input);
-        let rows = input.iter().filter(|&&byte| byte == b'\n').count();
-        measure("json: all, spaced", input.len(), rows, || decode_json(&mut decoder, &blocks));
+        measure_json("json: all, spaced", &schema, all.clone(), &bids(true));
     }
-    let time = columns(DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
-    let mut decoder = JsonDecoder::new(DecodeOptions::new(schema.clone())).expect("a decoder");
-    let mut batches = Vec::new();
-    for block in blocks(&input) {
-        decoder.decode(block, &mut batches, &mut Vec::new(), None).expect("decodes");
-    }
-    let timed: Vec<_> = batches
-        .iter()
-        .map(|batch| {
-            let mut arrays = batch.columns().to_vec();
-            arrays[5] = arrow::compute::cast(&arrays[5], time.field(5).data_type()).expect("a timestamp");
-            arrow::array::RecordBatch::try_new(time.clone(), arrays).expect("a batch")
-        })
-        .collect();
-    let encode = |name: &str, format: RowFormat| {
-        let mut out = Vec::with_capacity(2 * INPUT_BYTES);
-        let mut encoder = RowsEncoder::new(&time, format).expect("an encoder");
-        let mut round = || {
-            out.clear();
-            timed.iter().for_each(|batch| encoder.encode(batch, &mut out).expect("encodes"));
-            rows
-        };
-        if wanted(name) {
-            round();
-            let bytes = INPUT_BYTES;
-            measure(name, bytes, rows, &mut round);
-        } else {
-            round();
-        }
-        out
-    };
-    let text_time = encode("json: encode", RowFormat::Ndjson);
-    let csv = encode("csv: encode", RowFormat::Csv(CsvDialect::default()));
+    let timed = columns(DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
+    let batches = with_timestamps(&schema, &timed, &input);
+    let json = encode("json: encode", wanted("json: encode"), &batches, RowFormat::Ndjson);
+    let csv = encode("csv: encode", wanted("csv: encode"), &batches, RowFormat::Csv(CsvDialect::default()));
     if wanted("json: all, text time") {
-        let mut decoder = JsonDecoder::new(DecodeOptions::new(time.clone())).expect("a decoder");
-        let blocks = blocks(&text_time);
-        measure("json: all, text time", text_time.len(), rows, || decode_json(&mut decoder, &blocks));
+        measure_json("json: all, text time", &timed, all.clone(), &json);
     }
-    for (name, projection) in [("csv: 3 integers", vec![0, 1, 2]), ("csv: all", vec![0, 1, 2, 3, 4, 5, 6])] {
+    for (name, projection) in [("csv: 3 integers", vec![0, 1, 2]), ("csv: all", all)] {
         if wanted(name) {
-            let mut decoder =
-                CsvDecoder::new(DecodeOptions::new(time.clone()).with_projection(projection), CsvDialect::default())
-                    .expect("a decoder");
-            let blocks = blocks(&csv);
-            measure(name, csv.len(), rows, || {
-                let mut count = 0;
-                for block in &blocks {
-                    let mut batches = Vec::new();
-                    decoder.decode(block, &mut batches, &mut Vec::new(), None).expect("decodes");
-                    count += batches.iter().map(|batch| black_box(batch).num_rows()).sum::<usize>();
-                }
-                count
-            });
+            measure_csv(name, &timed, projection, &csv, rows);
         }
     }
 }
