@@ -18,7 +18,9 @@ use thalweg_engine::{
 };
 
 use crate::diagnostic::Diagnostic;
-use crate::plan::graph::{Draft, NodeNote, StateNote, column, display, local, state_id, unique_name};
+use crate::plan::graph::{
+    Draft, NodeNote, StateNote, column, display, display_aggregate, local, state_id, unique_name,
+};
 use crate::plan::stream::{Pending, Role, Slot, Stream, StreamColumn, WindowColumn};
 use crate::plan::translate::{Planned, Translator, WindowUse, name_window_columns, place, window_use};
 use crate::plan::window_tvf::{SessionKeys, WINDOW_TIME, Window};
@@ -311,15 +313,15 @@ impl Translator<'_> {
         taken: &mut Vec<String>,
     ) -> Planned<Aggregate> {
         let renamed = self.rename_columns(stream, schema, &expr.clone().unalias_nested().data)?;
-        let written = renamed.schema_name().to_string().replace("count(Int64(1))", "count(*)");
-        let name = unique_name(&written, taken);
-        taken.push(name.clone());
         let over = DFSchema::try_from(stream.schema.as_ref().clone()).map_err(|error| self.failed(error))?;
         let planning = PhysicalPlanningContext::default();
-        let lowered = LoweredAggregateBuilder::new(&renamed, &over, &stream.schema, self.props, &planning)
-            .with_name(name)
-            .build()
-            .map_err(|error| self.failed(error))?;
+        let lower = |name: &str| {
+            LoweredAggregateBuilder::new(&renamed, &over, &stream.schema, self.props, &planning).with_name(name).build()
+        };
+        let unnamed = lower("unnamed").map_err(|error| self.failed(error))?;
+        let name = unique_name(&display_aggregate(&unnamed.aggregate, unnamed.filter.as_ref()), taken);
+        taken.push(name.clone());
+        let lowered = lower(&name).map_err(|error| self.failed(error))?;
         let function = lowered.aggregate.fun().name().to_string();
         let sensitivity = lowered.aggregate.order_sensitivity();
         if sensitivity.hard_requires() && !lowered.order_bys.is_empty() {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use thalweg_engine::{
     Aggregate, ChangelogMode, Edge, NamedExpr, Node, NodeId, OperatorSpec, Plan, WindowAggregateSpec,
 };
@@ -194,15 +196,47 @@ pub(crate) fn display_exprs(exprs: &[NamedExpr]) -> String {
 
 /// An expression as a person would write it: no positions of columns, literals as in SQL.
 pub(crate) fn display(expr: &Arc<dyn PhysicalExpr>) -> String {
+    let as_text = |text: &str| Transformed::yes(Arc::new(Column::new(text, 0)) as Arc<dyn PhysicalExpr>);
     let plain = expr.clone().transform_up(|inner| {
-        let text = inner.downcast_ref::<Literal>().and_then(|literal| literal_text(literal.value()));
-        Ok(match text {
-            Some(text) => Transformed::yes(Arc::new(Column::new(&text, 0)) as Arc<dyn PhysicalExpr>),
-            None => Transformed::no(inner),
-        })
+        if let Some(text) = inner.downcast_ref::<Literal>().and_then(|literal| literal_text(literal.value())) {
+            return Ok(as_text(&text));
+        }
+        match inner.downcast_ref::<BinaryExpr>().and_then(right_in_parentheses) {
+            Some(parenthesised) => Ok(Transformed::yes(parenthesised)),
+            None => Ok(Transformed::no(inner)),
+        }
     });
     let text = plain.map_or_else(|_| expr.to_string(), |plain| plain.data.to_string());
     without_positions(&text)
+}
+
+/// `a / (b * c)`: the right side keeps the parentheses that its operator needs.
+fn right_in_parentheses(expr: &BinaryExpr) -> Option<Arc<dyn PhysicalExpr>> {
+    let right = expr.right().downcast_ref::<BinaryExpr>()?;
+    let is_free = right.op() == expr.op()
+        && matches!(expr.op(), Operator::And | Operator::Or | Operator::Plus | Operator::Multiply);
+    if right.op().precedence() != expr.op().precedence() || is_free {
+        return None;
+    }
+    let text: Arc<dyn PhysicalExpr> = Arc::new(Column::new(&format!("({right})"), 0));
+    Some(Arc::new(BinaryExpr::new(expr.left().clone(), *expr.op(), text)))
+}
+
+/// An aggregate call as in SQL.
+pub(crate) fn display_aggregate(expr: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>) -> String {
+    let function = expr.fun().name();
+    let arguments: Vec<String> = expr.expressions().iter().map(display).collect();
+    let is_count_of_rows = function == "count" && arguments == ["1"] && !expr.is_distinct();
+    let arguments = if is_count_of_rows { "*".to_string() } else { arguments.join(", ") };
+    let distinct = if expr.is_distinct() { "DISTINCT " } else { "" };
+    let order = expr.order_bys().iter().map(|sort| {
+        let descending = if sort.options.descending { " DESC" } else { "" };
+        format!("{}{descending}", display(&sort.expr))
+    });
+    let order: Vec<String> = order.collect();
+    let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+    let filter = filter.map(|filter| format!(" FILTER (WHERE {})", display(filter))).unwrap_or_default();
+    format!("{function}({distinct}{arguments}{order}){filter}")
 }
 
 fn literal_text(value: &ScalarValue) -> Option<String> {

@@ -129,25 +129,58 @@ impl Stream {
     }
 }
 
-/// Text of an expression with its columns replaced; literals are listed with their types behind it.
+/// Text of an expression with its columns replaced. Every part stands in parentheses and every literal has its type, so
+/// two expressions with one text are the same.
 pub(crate) fn canonical(expr: &Arc<dyn PhysicalExpr>, lookup: &dyn Fn(usize) -> Arc<str>) -> Arc<str> {
-    if let Some(column) = expr.downcast_ref::<Column>() {
-        return lookup(column.index());
-    }
-    let mut literals = String::new();
+    let as_text = |text: String| -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(&text, 0)) };
     let replaced = expr.clone().transform_up(|inner| {
-        if let Some(column) = inner.downcast_ref::<Column>() {
-            let text = lookup(column.index());
-            return Ok(Transformed::yes(Arc::new(Column::new(&text, 0)) as Arc<dyn PhysicalExpr>));
-        }
-        if let Some(literal) = inner.downcast_ref::<Literal>() {
-            literals.push_str(&format!(" {}", literal.value().data_type()));
-        }
-        Ok(Transformed::no(inner))
+        let text = if let Some(column) = inner.downcast_ref::<Column>() {
+            lookup(column.index()).to_string()
+        } else if let Some(literal) = inner.downcast_ref::<Literal>() {
+            format!("{:?}", literal.value())
+        } else {
+            format!("({inner})")
+        };
+        Ok(Transformed::yes(as_text(text)))
     });
-    match replaced {
-        Ok(replaced) => format!("({}{literals})", replaced.data).into(),
-        // An expression that cannot be rebuilt still has a text of its own; only its columns keep their positions.
-        Err(_) => format!("({expr}{literals})").into(),
+    match replaced.map(|replaced| replaced.data.downcast_ref::<Column>().map(|column| column.name().to_string())) {
+        Ok(Some(text)) => text.into(),
+        // An expression that cannot be taken apart has a text of its own, which names positions of columns.
+        _ => format!("{expr:?}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::execution::context::ExecutionProps;
+    use datafusion::logical_expr::{col, lit};
+
+    use super::*;
+    use crate::plan::physical::physical_expr;
+
+    #[test]
+    fn different_expressions_have_different_texts() {
+        let schema = Schema::new(["a", "b", "c"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
+        let lookup = |index: usize| -> Arc<str> { ["a", "b", "c"][index].into() };
+        let text = |expr: Expr| {
+            canonical(&physical_expr(&expr, &schema, &ExecutionProps::new()).expect("a valid expression"), &lookup)
+        };
+        let exprs = [
+            col("a") - (col("b") - col("c")),
+            (col("a") - col("b")) - col("c"),
+            col("a") + lit(1i64),
+            col("a") + lit(2i64),
+            col("a").eq(lit(1i64)),
+            col("a").in_list(vec![lit(1i64), lit(2i64)], false),
+            col("a").in_list(vec![lit(1i64), lit(3i64)], false),
+            lit(1i64),
+            lit(1i32),
+            lit("1"),
+        ];
+        let texts: Vec<Arc<str>> = exprs.into_iter().map(text).collect();
+        for (index, text) in texts.iter().enumerate() {
+            assert!(!texts[..index].contains(text), "{text} twice");
+        }
     }
 }
