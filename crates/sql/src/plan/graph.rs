@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use thalweg_engine::{
     Aggregate, ChangelogMode, Edge, NamedExpr, Node, NodeId, OperatorSpec, Plan, WindowAggregateSpec,
 };
@@ -225,7 +225,12 @@ fn right_in_parentheses(expr: &BinaryExpr) -> Option<Arc<dyn PhysicalExpr>> {
 /// An aggregate call as in SQL.
 pub(crate) fn display_aggregate(expr: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>) -> String {
     let function = expr.fun().name();
-    let arguments: Vec<String> = expr.expressions().iter().map(display).collect();
+    // Casts that only fit an argument to the function would hide it.
+    let argument = |expr: &Arc<dyn PhysicalExpr>| match expr.downcast_ref::<CastExpr>() {
+        Some(cast) => display(cast.expr()),
+        None => display(expr),
+    };
+    let arguments: Vec<String> = expr.expressions().iter().map(argument).collect();
     let is_count_of_rows = function == "count" && arguments == ["1"] && !expr.is_distinct();
     let arguments = if is_count_of_rows { "*".to_string() } else { arguments.join(", ") };
     let distinct = if expr.is_distinct() { "DISTINCT " } else { "" };

@@ -19,7 +19,9 @@ mod stream;
 mod tests;
 mod tidy;
 mod translate;
+mod window_nodes;
 pub(crate) mod window_tvf;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -397,7 +399,7 @@ impl Builder<'_> {
                 pending: None,
                 window: None,
                 is_windowed: false,
-                unwatermarked: vec![],
+                origins: vec![],
                 schema: schema.clone(),
             });
         }

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, Join, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Visit, Visitor,
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, GroupByExpr, Join, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -16,13 +16,15 @@ const LATER: &str = "updating results come in a later version";
 
 /// Everything in `query` that a streaming plan cannot hold.
 pub(crate) fn refused(query: &Query) -> Vec<Diagnostic> {
-    let mut refusal = Refusal { found: vec![] };
+    let mut refusal = Refusal { found: vec![], inputs: vec![] };
     let _ = query.visit(&mut refusal);
     refusal.found
 }
 
 struct Refusal {
     found: Vec<Diagnostic>,
+    /// Queries that window functions read: the one place in expressions where they belong.
+    inputs: Vec<Span>,
 }
 
 impl Refusal {
@@ -159,6 +161,14 @@ impl Visitor for Refusal {
             TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. } => {
                 ("LATERAL", "joins come in a later version")
             }
+            TableFactor::Table { args: Some(arguments), .. } => {
+                for argument in &arguments.args {
+                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(query @ Expr::Subquery(_))) = argument {
+                        self.inputs.push(query.span());
+                    }
+                }
+                return ControlFlow::Continue(());
+            }
             TableFactor::MatchRecognize { .. } => ("MATCH_RECOGNIZE", "it comes in a later version"),
             TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
                 ("PIVOT", "write the columns with FILTER (WHERE ...)")
@@ -172,6 +182,7 @@ impl Visitor for Refusal {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::Subquery(_) if self.inputs.contains(&expr.span()) => {}
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => self.refuse(
                 expr.span(),
                 "subqueries in expressions are not supported on streams",

@@ -24,7 +24,7 @@ use crate::plan::catalog::Catalog;
 use crate::plan::graph::{Draft, Graph, NodeNote, column, display};
 use crate::plan::physical::physical_expr;
 use crate::plan::refuse;
-use crate::plan::stream::{Role, Slot, Stream, StreamColumn, canonical};
+use crate::plan::stream::{Origin, Role, Slot, Stream, StreamColumn, canonical};
 use crate::plan::translate::{Planned, SourceStream};
 
 /// A source whose declaration has been understood.
@@ -363,7 +363,10 @@ impl NodeBuilder<'_> {
             pending: None,
             window: None,
             is_windowed: false,
-            unwatermarked: if time.is_none() { vec![name.clone()] } else { vec![] },
+            origins: vec![Origin {
+                source: name.clone(),
+                time: time.map(|index| self.table.schema.field(index).name().clone()),
+            }],
         };
         Ok(SourceStream { source, stream, columns })
     }

@@ -62,6 +62,12 @@ pub(crate) struct Pending {
     pub place: (u64, u64),
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub source: String,
+    pub time: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Stream {
     pub node: NodeId,
@@ -75,8 +81,8 @@ pub(crate) struct Stream {
     pub window: Option<Window>,
     /// Whether rows come out of closed windows.
     pub is_windowed: bool,
-    /// Names of the sources without watermark it reads, for messages.
-    pub unwatermarked: Vec<String>,
+    /// The sources it reads and their event-time columns, for messages.
+    pub origins: Vec<Origin>,
 }
 
 impl Stream {
