@@ -13,6 +13,8 @@ mod interval;
 mod logical;
 mod physical;
 mod refuse;
+#[cfg(test)]
+mod run_tests;
 mod sources;
 mod stream;
 #[cfg(test)]

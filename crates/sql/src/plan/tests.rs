@@ -303,7 +303,7 @@ fn plans_have_the_expected_shape() {
         ),
         (
             "SELECT k, v FROM plain UNION ALL SELECT origin, distance_miles FROM flights",
-            &["source flights", "source plain", "project (k, v)", "project (k, v)", "union", "sink out"],
+            &["source flights", "source plain", "project (k, v)", "union", "sink out"],
         ),
     ] {
         assert_eq!(shape(query), expect, "{query}");
