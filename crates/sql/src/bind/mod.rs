@@ -19,9 +19,8 @@ use thalweg_connect::OptionError;
 use thalweg_engine::Sink;
 
 use crate::diagnostic::{Diagnostic, sorted};
-use crate::parse::WINDOW_FUNCTIONS;
 use crate::registry::ConnectorRegistry;
-use crate::statement::{Name, OptionEntry, Script, Statement};
+use crate::statement::{ColumnDefinition, Name, OptionEntry, Script, Statement};
 use crate::{BoundPipeline, BoundSink, BoundSource, Settings, suggest};
 pub(crate) use relations::relations_of;
 
@@ -199,26 +198,32 @@ impl<'a> Binder<'a> {
     }
 
     fn declare(&mut self, name: &Name, kind: Kind) {
-        let is_function = WINDOW_FUNCTIONS.iter().any(|(function, _)| *function == name.value);
-        if name.value.starts_with("__") || is_function || name.value.is_empty() {
+        if name.value.starts_with("__") || name.value.is_empty() {
             let message = format!("'{}' cannot be the name of a {}", name.value, kind.word());
-            let hint = match is_function {
-                true => "it is the name of a window function",
-                false => "names that begin with two underscores are reserved",
-            };
+            let hint = "names that begin with two underscores are the engine's own";
             self.found.push(Diagnostic::error(name.span, message).with_hint(hint));
         }
         self.names.insert(name.value.clone(), Declared { kind, span: name.span, read: false });
     }
 
     /// A connector's complaints, at the options they are about.
-    fn option_errors(&mut self, errors: Vec<OptionError>, options: &[OptionEntry], fallback: &Name) {
+    fn option_errors(
+        &mut self,
+        errors: Vec<OptionError>,
+        options: &[OptionEntry],
+        columns: &[ColumnDefinition],
+        fallback: &Name,
+    ) {
         if errors.is_empty() {
             self.found.push(Diagnostic::error(fallback.span, format!("'{}' cannot be opened", fallback.value)));
         }
         for error in errors {
             let option = error.key.as_ref().and_then(|key| options.iter().find(|option| option.key.value == *key));
-            let span = option.map_or(fallback.span, |option| option.key.span);
+            // Complaints about columns have no key, but begin with the column.
+            let about = error.message.strip_prefix("column ").and_then(|rest| rest.split_once([':', ' ']));
+            let column = about.and_then(|(name, _)| columns.iter().find(|column| column.name.value == name));
+            let place = option.map(|option| option.key.span).or(column.map(|column| column.name.span));
+            let span = place.unwrap_or(fallback.span);
             self.found.push(Diagnostic::error(span, error.message).with_hint_if(error.hint));
         }
     }

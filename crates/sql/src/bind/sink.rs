@@ -33,7 +33,7 @@ impl Binder<'_> {
                 let name = create.name.value.clone();
                 self.pipeline.sinks.push(BoundSink { name, sink, queries: vec![], emit: create.emit });
             }
-            Err(errors) => self.option_errors(errors, &create.options, &create.name),
+            Err(errors) => self.option_errors(errors, &create.options, &[], &create.name),
         }
     }
 

@@ -134,14 +134,14 @@ impl Binder<'_> {
             let errors = self.context.registry.check_source(&request);
             let usable = errors.is_empty() && !check_only;
             if !errors.is_empty() {
-                self.option_errors(errors, &create.options, &create.name);
+                self.option_errors(errors, &create.options, &create.columns, &create.name);
             }
             return usable.then(|| DeclaredSource::of(&request, columns));
         }
         match self.context.registry.open_source(&request) {
             Ok(source) => Some(source),
             Err(errors) => {
-                self.option_errors(errors, &create.options, &create.name);
+                self.option_errors(errors, &create.options, &create.columns, &create.name);
                 None
             }
         }

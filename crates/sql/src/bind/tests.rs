@@ -181,8 +181,8 @@ fn script_findings() {
             "2:13 's' is already the name of a source (it is declared on line 1; choose another name)",
         ),
         (
-            "CREATE VIEW hop AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM hop",
-            "2:13 'hop' cannot be the name of a view (it is the name of a window function)",
+            "CREATE VIEW __v AS SELECT * FROM s; CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM __v",
+            "2:13 '__v' cannot be the name of a view (names that begin with two underscores are the engine's own)",
         ),
         ("CREATE SINK k WITH (connector = 'memory') AS SELECT * FROM v; CREATE VIEW v AS SELECT * FROM s", ""),
         (
@@ -253,6 +253,57 @@ fn examples_bind() {
             }
             Err(found) => {
                 panic!("{}", found.iter().map(|found| found.render("pipeline.sql", &sql)).collect::<String>())
+            }
+        }
+    }
+}
+
+#[test]
+fn connectors_complain_at_the_column() {
+    let sql = "CREATE SOURCE s (a BIGINT, p TEXT METADATA FROM 'pth')
+        WITH (connector = 'files', path = 'a.ndjson', formt = 'ndjson');
+        CREATE SINK k WITH (connector = 'stdout') AS SELECT * FROM s";
+    let context = BindContext { offline: true, ..BindContext::new("p", "/nowhere", &crate::Connectors) };
+    let found = parse_script(sql).and_then(|script| bind(&script, &context)).expect_err("two mistakes");
+    let places: Vec<(usize, usize)> = found.iter().map(|found| (found.line, found.column)).collect();
+    assert_eq!(places, [(1, 28), (2, 55)], "{found:?}");
+    assert!(found.iter().all(|found| found.hint.is_some()), "{found:?}");
+}
+
+mod soup {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "CREATE SOURCE s (ts TIMESTAMP, k TEXT, WATERMARK FOR ts AS ts) WITH (connector = 'memory');",
+            "CREATE SOURCE t (c AS 1, WATERMARK FOR c AS d) WITH (connector = 'memory', on_error = 'dlq', dlq = 's');",
+            "CREATE VIEW v AS SELECT * FROM s;",
+            "CREATE OR REPLACE VIEW v (a) AS WITH v AS (SELECT 1) SELECT * FROM v;",
+            "CREATE SINK k WITH (connector = 'memory')",
+            "AS SELECT * FROM v",
+            "AS SELECT * FROM TUMBLE(TABLE s PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' DAY)",
+            "EMIT ON WINDOW CLOSE",
+            ";",
+            "INSERT INTO k SELECT count(*) FROM 'x.json';",
+            "SET parallelism = 'x';",
+            "EXPLAIN SELECT 1;",
+            "SELECT 1;",
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+        #[test]
+        fn never_panics_and_findings_have_places(pieces in prop::collection::vec(piece(), 0..8)) {
+            let sql = pieces.join("\n");
+            if let Err(found) = bound(&sql) {
+                prop_assert!(found.iter().any(Diagnostic::is_error));
+                for finding in &found {
+                    prop_assert!(finding.line <= sql.lines().count().max(1), "{finding:?} in {sql}");
+                    let _ = finding.render("p.sql", &sql);
+                }
             }
         }
     }

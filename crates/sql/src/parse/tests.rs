@@ -111,6 +111,19 @@ fn queries_are_left_to_the_base_dialect() {
 }
 
 #[test]
+fn printed_queries_read_the_same() {
+    for sql in [
+        "SELECT a -> 'b' ->> 'c', x::BIGINT FROM t WHERE d @> '[1]'",
+        "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)) AS w",
+        "SELECT k, count(*) FILTER (WHERE x > 1) FROM 'f.json' GROUP BY k, hop(ts, INTERVAL '1' HOUR, INTERVAL '1' DAY)",
+        "WITH a AS (SELECT 1) SELECT * FROM a UNION ALL SELECT 2 ORDER BY 1 LIMIT 3",
+    ] {
+        let once = query_text(sql);
+        assert_eq!(query_text(&once), once, "{sql}");
+    }
+}
+
+#[test]
 fn columns_of_all_kinds() {
     let script = parse_script(
         "CREATE SOURCE IF NOT EXISTS \"Odd\" (a BIGINT NOT NULL, b TEXT METADATA FROM 'Path', line BIGINT METADATA,
