@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::functions_aggregate as functions;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
-use datafusion::physical_expr::expressions::{col, lit};
+use datafusion::physical_expr::expressions::{cast, col, lit};
 use thalweg_engine::{
     Aggregate, Barrier, BarrierKind, Batch, EventTime, NamedExpr, Operator, OperatorContext, OperatorSpec, SessionSpec,
     WindowAggregateSpec, WindowKind, WindowStage, build_operator,
@@ -71,7 +71,10 @@ fn batches(shape: KeyShape, us_per_row: i64) -> Vec<(RecordBatch, i64)> {
 fn aggregate(function: Arc<AggregateUDF>, argument: &str) -> Aggregate {
     let args = match argument {
         "*" => vec![lit(1_i64)],
-        name => vec![col(name, &input_schema()).expect("a column")],
+        name => {
+            let column = col(name, &input_schema()).expect("a column");
+            vec![cast(column, &input_schema(), DataType::Float64).expect("a number")]
+        }
     };
     let expr = AggregateExprBuilder::new(function, args).schema(input_schema()).alias(argument).build();
     Aggregate { expr: Arc::new(expr.expect("an aggregate")), filter: None }

@@ -2,7 +2,8 @@
 //!
 //! Each batch is aggregated into one fragment per key and window; a window is emitted when its fragments hold `size`
 //! rows. The last window of a key, if not full, is never emitted. Keys are remembered for ever, since their row numbers
-//! go on: a full window leaves its last fragment behind as a marker of where the key stands.
+//! go on: a full window leaves its last fragment behind as a marker of where the key stands. For the same reason a
+//! fragment's `__count` holds the rows of its window up to its own end: the largest of them tells how full the window is.
 
 use std::sync::Arc;
 
@@ -13,16 +14,12 @@ use arrow::datatypes::SchemaRef;
 use super::fragments::{Chain, FragmentStore, NONE, RunId};
 use super::keys::KeyTable;
 use super::layout::StateLayout;
+use super::limits::{CHAIN_MAX, LONG_FRAGMENTS_MAX, SLICE_ROWS, SWEEP_MIN};
 use super::local_window::emit_sliced;
 use super::unsaved::Unsaved;
 use crate::{
     Batch, CountWindowSpec, Emit, EngineError, Operator, OperatorContext, RestoredState, StateDelta, StateRows,
 };
-
-/// Keys rewritten in one step.
-const SLICE_KEYS: usize = 32 * 1024;
-/// Fragments of one window above which they are merged.
-const CHAIN_MAX: u32 = 64;
 
 /// Where a key stands.
 #[derive(Clone, Copy)]
@@ -47,7 +44,11 @@ pub(super) struct CountWindow {
     store: FragmentStore,
     unsaved: Unsaved,
     batches: u64,
+    /// Where rewriting all keys has come to, if it is under way.
+    sweep: Option<u32>,
+    /// Keys with long chains, and how many fragments they gained beyond that.
     long: Vec<u32>,
+    long_fragments: usize,
     numbers: Vec<usize>,
 }
 
@@ -56,9 +57,9 @@ pub(super) struct CountWindow {
 struct Pieces {
     keys: Vec<u32>,
     windows: Vec<i64>,
-    /// Rows that the window had before.
-    filled_before: Vec<i64>,
-    counts: Vec<i64>,
+    /// Rows of the window before and after the fragment.
+    before: Vec<i64>,
+    after: Vec<i64>,
     first_rows: Vec<u32>,
 }
 
@@ -86,7 +87,9 @@ impl CountWindow {
             store: FragmentStore::default(),
             unsaved: Unsaved::default(),
             batches: 0,
+            sweep: None,
             long: Vec::new(),
+            long_fragments: 0,
             numbers: Vec::new(),
         })
     }
@@ -111,13 +114,13 @@ impl CountWindow {
                 progress.touched = (self.batches, pieces.keys.len() as u32);
                 pieces.keys.push(*number as u32);
                 pieces.windows.push(progress.window);
-                pieces.filled_before.push(progress.filled);
-                pieces.counts.push(0);
+                pieces.before.push(progress.filled);
+                pieces.after.push(progress.filled);
                 pieces.first_rows.push(row as u32);
             }
             progress.filled += 1;
             *number = progress.touched.1 as usize;
-            pieces.counts[*number] += 1;
+            pieces.after[*number] += 1;
         }
         pieces
     }
@@ -129,17 +132,20 @@ impl CountWindow {
             let single = self.store.single(run, row);
             let progress = &mut self.progress[key as usize];
             let chain = match progress.chain.take() {
-                Some(marker) if pieces.filled_before[row] == 0 => {
+                Some(marker) if pieces.before[row] == 0 => {
                     self.store.release(marker);
                     single
                 }
                 Some(chain) => self.store.concat(chain, single),
                 None => single,
             };
-            if chain.len == CHAIN_MAX + 1 {
-                self.long.push(key);
+            if chain.len > CHAIN_MAX {
+                self.long_fragments += 1;
+                if chain.len == CHAIN_MAX + 1 {
+                    self.long.push(key);
+                }
             }
-            if pieces.filled_before[row] + pieces.counts[row] == self.size {
+            if pieces.after[row] == self.size {
                 full.push((pieces.windows[row], chain));
                 progress.chain = Some(self.store.single(run, row));
             } else {
@@ -167,27 +173,30 @@ impl CountWindow {
         Ok(())
     }
 
-    fn tidy(&mut self) -> Result<(), EngineError> {
-        if self.long.len() >= 256 || self.long.iter().any(|&key| self.chain_len(key) > 16 * CHAIN_MAX) {
+    /// Keeps memory in proportion to the number of keys, with work in proportion to the `rows` that came.
+    fn tidy(&mut self, rows: usize) -> Result<(), EngineError> {
+        if self.long_fragments > LONG_FRAGMENTS_MAX {
             let long = std::mem::take(&mut self.long);
+            self.long_fragments = 0;
             self.rewrite(long)?;
         }
-        if self.store.is_sparse() {
-            self.rewrite((0..self.progress.len() as u32).collect())?;
+        self.store.join_small_runs(&self.layout)?;
+        if self.sweep.is_none() && self.store.is_sparse() {
+            self.sweep = Some(0);
+        }
+        if let Some(from) = self.sweep {
+            let to = (from as usize + SWEEP_MIN + 2 * rows).min(self.progress.len()) as u32;
+            self.rewrite((from..to).collect())?;
+            self.sweep = ((to as usize) < self.progress.len()).then_some(to);
         }
         Ok(())
     }
 
-    fn chain_len(&self, key: u32) -> u32 {
-        self.progress[key as usize].chain.map_or(0, |chain| chain.len)
-    }
-
-    /// Merges the fragments of each of these keys into one; returns the new rows.
-    fn rewrite(&mut self, mut keys: Vec<u32>) -> Result<Vec<RecordBatch>, EngineError> {
+    /// Merges the fragments of each of these keys into one.
+    fn rewrite(&mut self, mut keys: Vec<u32>) -> Result<(), EngineError> {
         keys.sort_unstable();
         keys.dedup();
-        let mut written = Vec::new();
-        for keys in keys.chunks(SLICE_KEYS) {
+        for keys in keys.chunks(SLICE_ROWS) {
             let found = keys.iter().filter_map(|&key| Some((key, self.progress[key as usize].chain?)));
             let (keys, chains): (Vec<u32>, Vec<Chain>) = found.unzip();
             if keys.is_empty() {
@@ -199,14 +208,13 @@ impl CountWindow {
             };
             let extra = [of(|progress| progress.window), of(|progress| progress.filled)];
             let rows = self.layout.state_rows(keys.len(), i64::MAX, &extra, key_columns, states)?;
-            written.push(rows.clone());
             let run = self.store.add_run(rows);
             for (row, (&key, chain)) in keys.iter().zip(chains).enumerate() {
                 self.progress[key as usize].chain = Some(self.store.single(run, row));
-                self.store.release(chain);
+                self.store.supersede(chain);
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     /// First pass over restored rows: how far each key's latest window is filled.
@@ -220,7 +228,7 @@ impl CountWindow {
             if window > progress.window {
                 (progress.window, progress.filled) = (window, count);
             } else if window == progress.window {
-                progress.filled += count;
+                progress.filled = progress.filled.max(count);
             }
         }
         Ok(())
@@ -267,22 +275,22 @@ impl Operator for CountWindow {
         let first_rows = UInt32Array::from(pieces.first_rows.clone());
         let keys: Vec<_> = keys.iter().map(|key| take(key, &first_rows, None)).collect::<Result<_, _>>()?;
         let extra: [ArrayRef; 2] =
-            [Arc::new(Int64Array::from(pieces.windows.clone())), Arc::new(Int64Array::from(pieces.counts.clone()))];
+            [Arc::new(Int64Array::from(pieces.windows.clone())), Arc::new(Int64Array::from(pieces.after.clone()))];
         let states = accumulators.take_states()?;
         let rows = self.layout.state_rows(pieces.keys.len(), i64::MAX, &extra, keys, states)?;
-        self.unsaved.push(rows.clone(), self.progress.len());
+        let count = rows.num_rows();
+        self.unsaved.push(rows.clone(), self.store.rows());
         let run = self.store.add_run(rows);
         let full = self.link(run, &pieces);
         self.emit_full(full, out)?;
-        self.tidy()
+        self.tidy(count)
     }
 
     fn snapshot(&mut self) -> Result<StateDelta, EngineError> {
-        if !self.unsaved.wants_all(self.progress.len()) {
-            return self.unsaved.take_delta(&self.layout.schema);
+        if self.unsaved.wants_all(self.store.rows()) {
+            return Ok(self.unsaved.take_all(self.store.all_rows()?));
         }
-        let rows = self.rewrite((0..self.progress.len() as u32).collect())?;
-        Ok(self.unsaved.take_all(rows))
+        self.unsaved.take_delta(&self.layout.schema)
     }
 
     fn restore(&mut self, state: RestoredState) -> Result<(), EngineError> {
@@ -295,7 +303,7 @@ impl Operator for CountWindow {
         for rows in batches {
             self.relink(rows)?;
         }
-        self.tidy()
+        self.tidy(SLICE_ROWS)
     }
 
     fn state_bytes(&self) -> usize {

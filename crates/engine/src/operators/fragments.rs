@@ -2,14 +2,17 @@
 //!
 //! Accumulators cannot give up single groups. So the parts of an owner stay where they arrived, as rows of immutable
 //! runs, and an owner is a chain of references; they are merged when the owner ends, or when its chain grows long.
+//! A checkpoint of everything is then all runs as they are, for nothing: rows of owners that ended are known as such
+//! when they are read back, and rows that were merged into others are left out.
 //! Invariants: a run lives as long as one of its rows is in a chain; rows in memory are bounded by
-//! [`FragmentStore::is_sparse`], on which the owner rewrites all chains into fresh runs.
+//! [`FragmentStore::is_sparse`], on which the owner rewrites all chains into fresh runs, little by little.
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{interleave, take};
+use arrow::compute::{concat_batches, interleave, take, take_record_batch};
 
 use super::groups::sliced_bytes;
 use super::layout::StateLayout;
+use super::limits::{SLACK_ROWS, SMALL_RUN_ROWS, SMALL_RUNS_MAX};
 use crate::EngineError;
 
 pub(super) const NONE: u32 = u32::MAX;
@@ -33,6 +36,8 @@ struct Run {
     rows: RecordBatch,
     live: usize,
     bytes: usize,
+    /// Rows whose content lives on in other runs.
+    superseded: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -44,6 +49,8 @@ pub(super) struct FragmentStore {
     /// Rows of all runs, in chains or not.
     rows: usize,
     bytes: usize,
+    /// Runs of few rows, and ids of others that were so once.
+    small: Vec<u32>,
 }
 
 /// Number of a run in its store.
@@ -56,17 +63,22 @@ impl FragmentStore {
         self.rows += rows.num_rows();
         let bytes = sliced_bytes(&rows);
         self.bytes += bytes;
-        let run = Some(Run { rows, live: 0, bytes });
-        match self.free_runs.pop() {
+        let is_small = rows.num_rows() < SMALL_RUN_ROWS;
+        let run = Some(Run { rows, live: 0, bytes, superseded: Vec::new() });
+        let id = match self.free_runs.pop() {
             Some(id) => {
                 self.runs[id as usize] = run;
-                RunId(id)
+                id
             }
             None => {
                 self.runs.push(run);
-                RunId((self.runs.len() - 1) as u32)
+                (self.runs.len() - 1) as u32
             }
+        };
+        if is_small {
+            self.small.push(id);
         }
+        RunId(id)
     }
 
     /// Drops the run if no row of it came into a chain.
@@ -112,13 +124,26 @@ impl FragmentStore {
         std::iter::successors(link(chain.head), move |(_, last)| link(last.next))
     }
 
+    /// The owner ended.
     pub fn release(&mut self, chain: Chain) {
+        self.free(chain, false);
+    }
+
+    /// The content of the chain has been added as another row.
+    pub fn supersede(&mut self, chain: Chain) {
+        self.free(chain, true);
+    }
+
+    fn free(&mut self, chain: Chain, lives_on: bool) {
         let mut id = chain.head;
         while id != NONE {
-            let Link { run, next, .. } = self.links[id as usize];
+            let Link { run, row, next } = self.links[id as usize];
             self.free_links.push(id);
             let owner = self.runs[run as usize].as_mut().expect("a linked run lives");
             owner.live -= 1;
+            if lives_on {
+                owner.superseded.push(row);
+            }
             if owner.live == 0 {
                 self.drop_run(run);
             }
@@ -126,14 +151,67 @@ impl FragmentStore {
         }
     }
 
+    /// All rows that matter, and some of owners that ended: what a checkpoint of everything holds.
+    pub fn all_rows(&self) -> Result<Vec<RecordBatch>, EngineError> {
+        self.runs.iter().flatten().map(Run::without_superseded).collect()
+    }
+
+    /// How many rows [`Self::all_rows`] has at most.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Joins small runs if there are many.
+    pub fn join_small_runs(&mut self, layout: &StateLayout) -> Result<(), EngineError> {
+        if self.small.len() < SMALL_RUNS_MAX {
+            return Ok(());
+        }
+        let mut ids = std::mem::take(&mut self.small);
+        ids.sort_unstable();
+        ids.dedup();
+        let is_small = |run: &Run| run.rows.num_rows() < SMALL_RUN_ROWS;
+        ids.retain(|&id| self.runs[id as usize].as_ref().is_some_and(is_small));
+        let parts: Vec<(u32, Run)> = ids.iter().filter_map(|&id| Some((id, self.runs[id as usize].take()?))).collect();
+        if parts.len() < 2 {
+            for (id, run) in parts {
+                self.runs[id as usize] = Some(run);
+                self.small.push(id);
+            }
+            return Ok(());
+        }
+        let rows = concat_batches(&layout.schema, parts.iter().map(|(_, run)| &run.rows))?;
+        let mut offsets = vec![NONE; self.runs.len()];
+        let (mut offset, mut live, mut superseded) = (0, 0, Vec::new());
+        for (id, run) in &parts {
+            offsets[*id as usize] = offset;
+            superseded.extend(run.superseded.iter().map(|row| row + offset));
+            offset += run.rows.num_rows() as u32;
+            live += run.live;
+            self.rows -= run.rows.num_rows();
+            self.bytes -= run.bytes;
+            self.free_runs.push(*id);
+        }
+        let RunId(joined) = self.add_run(rows);
+        let run = self.runs[joined as usize].as_mut().expect("just added");
+        (run.live, run.superseded) = (live, superseded);
+        // Links on the free list are moved along; they are written anew before they are used.
+        for link in &mut self.links {
+            let offset = offsets[link.run as usize];
+            if offset != NONE {
+                (link.run, link.row) = (joined, link.row + offset);
+            }
+        }
+        Ok(())
+    }
+
     /// Fragments in chains.
     pub fn live(&self) -> usize {
         self.links.len() - self.free_links.len()
     }
 
-    /// Most rows in memory belong to no owner any more, or they are spread over very many runs.
+    /// Most rows in memory belong to no owner any more.
     pub fn is_sparse(&self) -> bool {
-        self.rows > 2 * self.live() + 10_000 || self.runs.len() - self.free_runs.len() > 1024
+        self.rows > 2 * self.live() + SLACK_ROWS
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -185,6 +263,20 @@ impl FragmentStore {
         assert_eq!(live, self.live(), "every link refers to a live row");
         assert!(self.runs.iter().flatten().all(|run| run.live > 0), "no run without an owner");
         assert_eq!(self.rows, self.runs.iter().flatten().map(|run| run.rows.num_rows()).sum::<usize>());
+    }
+}
+
+impl Run {
+    fn without_superseded(&self) -> Result<RecordBatch, EngineError> {
+        if self.superseded.is_empty() {
+            return Ok(self.rows.clone());
+        }
+        let mut kept = vec![true; self.rows.num_rows()];
+        for &row in &self.superseded {
+            kept[row as usize] = false;
+        }
+        let kept = (0..self.rows.num_rows() as u32).filter(|&row| kept[row as usize]);
+        Ok(take_record_batch(&self.rows, &UInt32Array::from_iter_values(kept))?)
     }
 }
 

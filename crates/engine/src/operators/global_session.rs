@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::fragments::{Chain, FragmentStore};
 use super::keys::KeyTable;
 use super::layout::{StateLayout, int64};
+use super::limits::{CHAIN_MAX, LONG_FRAGMENTS_MAX, SLICE_ROWS, SWEEP_MIN};
 use super::local_window::emit_sliced;
 use super::open_sessions::{OpenSessions, Session};
 use super::times::TimeColumn;
@@ -21,11 +22,6 @@ use crate::{
     Barrier, Batch, Emit, EngineError, EventTime, Operator, OperatorContext, RestoredState, SessionSpec, StateDelta,
     StateRows,
 };
-
-/// Fragments closed, merged or rewritten in one step.
-const SLICE_ROWS: usize = 32 * 1024;
-/// Fragments of one session above which they are merged.
-const CHAIN_MAX: u32 = 64;
 
 pub(super) struct GlobalSession {
     schema: SchemaRef,
@@ -37,6 +33,8 @@ pub(super) struct GlobalSession {
     open: OpenSessions,
     store: FragmentStore,
     unsaved: Unsaved,
+    /// Where rewriting all sessions has come to, if it is under way.
+    sweep: Option<u32>,
     /// Sessions with long chains, and how many fragments they have together.
     long: Vec<u32>,
     long_fragments: usize,
@@ -66,6 +64,7 @@ impl GlobalSession {
             open: OpenSessions::default(),
             store: FragmentStore::default(),
             unsaved: Unsaved::default(),
+            sweep: None,
             long: Vec::new(),
             long_fragments: 0,
             event_watermark: EventTime::MIN,
@@ -119,15 +118,22 @@ impl GlobalSession {
         Ok(())
     }
 
-    /// Keeps memory in proportion to what is open.
-    fn tidy(&mut self) -> Result<(), EngineError> {
-        if self.long_fragments > SLICE_ROWS {
+    /// Keeps memory in proportion to what is open, with work in proportion to the `rows` that came or went.
+    fn tidy(&mut self, rows: usize) -> Result<(), EngineError> {
+        if self.long_fragments > LONG_FRAGMENTS_MAX {
             let long = std::mem::take(&mut self.long);
             self.long_fragments = 0;
             self.rewrite(&long)?;
         }
-        if self.store.is_sparse() {
-            self.rewrite(&self.open.slots())?;
+        self.store.join_small_runs(&self.layout)?;
+        if self.sweep.is_none() && self.store.is_sparse() {
+            self.sweep = Some(0);
+        }
+        if let Some(from) = self.sweep {
+            let to = (from as usize + SWEEP_MIN + 2 * rows).min(self.open.slot_count()) as u32;
+            let slots: Vec<u32> = (from..to).collect();
+            self.rewrite(&slots)?;
+            self.sweep = ((to as usize) < self.open.slot_count()).then_some(to);
         }
         if self.open.is_sparse() {
             let kept = UInt32Array::from(self.open.renumber_keys());
@@ -139,9 +145,8 @@ impl GlobalSession {
         Ok(())
     }
 
-    /// Merges the fragments of each of these sessions into one; returns the new rows.
-    fn rewrite(&mut self, slots: &[u32]) -> Result<Vec<RecordBatch>, EngineError> {
-        let mut written = Vec::new();
+    /// Merges the fragments of each of these sessions into one.
+    fn rewrite(&mut self, slots: &[u32]) -> Result<(), EngineError> {
         for slots in slots.chunks(SLICE_ROWS) {
             // A session may have been closed, or listed twice.
             let mut slots = slots.to_vec();
@@ -159,15 +164,14 @@ impl GlobalSession {
                 Arc::new(Int64Array::from_iter_values(sessions.iter().map(|session| session.end))),
             ];
             let rows = self.layout.state_rows(sessions.len(), i64::MAX, &bounds, keys, states)?;
-            written.push(rows.clone());
             let run = self.store.add_run(rows);
             for (row, (&slot, &chain)) in slots.iter().zip(&chains).enumerate() {
                 let single = self.store.single(run, row);
                 self.open.get_mut(slot).expect("looked up above").chain = single;
-                self.store.release(chain);
+                self.store.supersede(chain);
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     /// One slice of closing sessions; true when none is left to close.
@@ -194,7 +198,7 @@ impl GlobalSession {
         for chain in chains {
             self.store.release(chain);
         }
-        self.tidy()?;
+        self.tidy(closed.len())?;
         Ok(done)
     }
 
@@ -220,9 +224,10 @@ impl Operator for GlobalSession {
 
     fn batch(&mut self, _port: usize, batch: Batch, _out: &mut dyn Emit) -> Result<(), EngineError> {
         if let Some(rows) = self.state_rows_of(batch.rows)? {
-            self.unsaved.push(rows.clone(), self.open.len());
+            let count = rows.num_rows();
+            self.unsaved.push(rows.clone(), self.store.rows());
             self.add(rows)?;
-            self.tidy()?;
+            self.tidy(count)?;
         }
         #[cfg(test)]
         self.check_invariants();
@@ -244,11 +249,10 @@ impl Operator for GlobalSession {
     }
 
     fn snapshot(&mut self) -> Result<StateDelta, EngineError> {
-        if !self.unsaved.wants_all(self.open.len()) {
-            return self.unsaved.take_delta(&self.layout.schema);
+        if self.unsaved.wants_all(self.store.rows()) {
+            return Ok(self.unsaved.take_all(self.store.all_rows()?));
         }
-        let rows = self.rewrite(&self.open.slots())?;
-        Ok(self.unsaved.take_all(rows))
+        self.unsaved.take_delta(&self.layout.schema)
     }
 
     fn restore(&mut self, state: RestoredState) -> Result<(), EngineError> {
@@ -261,7 +265,7 @@ impl Operator for GlobalSession {
         while let Some(session) = self.open.pop_closed(self.gap, self.event_watermark.0) {
             self.store.release(session.chain);
         }
-        self.tidy()
+        self.tidy(SLICE_ROWS)
     }
 
     fn poll_more(&mut self, out: &mut dyn Emit) -> Result<bool, EngineError> {

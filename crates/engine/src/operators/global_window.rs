@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use super::grid::{Window, WindowGrid};
 use super::groups::GroupTable;
 use super::layout::{StateLayout, int64};
+use super::limits::{DELTA_ROWS_MIN, SLICE_ROWS};
 use super::local_window::PaneCode;
 use super::panes::{Pane, Place, merge_into};
 use super::times::TimeColumn;
@@ -21,11 +22,6 @@ use crate::{
     Barrier, Batch, Emit, EngineError, EventTime, Operator, OperatorContext, RestoredState, StateDelta, StateRows,
     WindowAggregateSpec,
 };
-
-/// Rows merged or emitted by one slice of work.
-const SLICE_ROWS: usize = 64 * 1024;
-/// Runs smaller than this are written together.
-const SMALL_RUN_ROWS: usize = 4096;
 
 pub(super) struct GlobalWindowAggregate {
     schema: SchemaRef,
@@ -234,7 +230,7 @@ fn sorted_by_code(rows: &RecordBatch, codes: &[i64]) -> Result<Option<RecordBatc
 
 /// Small batches as few larger ones.
 fn joined(batches: Vec<RecordBatch>, schema: &SchemaRef) -> Result<Vec<StateRows>, EngineError> {
-    let (small, mut large): (Vec<_>, Vec<_>) = batches.into_iter().partition(|rows| rows.num_rows() < SMALL_RUN_ROWS);
+    let (small, mut large): (Vec<_>, Vec<_>) = batches.into_iter().partition(|rows| rows.num_rows() < DELTA_ROWS_MIN);
     if !small.is_empty() {
         large.push(concat_batches(schema, &small)?);
     }

@@ -16,7 +16,8 @@ use arrow::datatypes::SchemaRef;
 use super::aggregates::{Accumulators, Aggregates};
 use super::fragments::NONE;
 use super::keys::{KeyTable, Keys};
-use super::local_window::{BYTES_MAX, GROUPS_MAX, emit_sliced, per_group};
+use super::limits::{BYTES_MAX, GROUPS_MAX};
+use super::local_window::{emit_sliced, per_group};
 use super::times::{Closed, TimeColumn};
 use crate::{Barrier, Batch, Emit, EngineError, EventTime, Operator, OperatorContext, SessionSpec};
 

@@ -16,13 +16,9 @@ use hashbrown::HashMap;
 use super::aggregates::{Accumulators, Aggregates};
 use super::grid::{Window, WindowGrid};
 use super::keys::{KeyTable, Keys};
+use super::limits::{BYTES_MAX, GROUPS_MAX};
 use super::times::{Closed, TimeColumn};
 use crate::{Barrier, Batch, Emit, EngineError, EventTime, Operator, OperatorContext, WindowAggregateSpec};
-
-/// Groups at which the table is flushed.
-pub(super) const GROUPS_MAX: usize = 64 * 1024;
-/// Bytes at which the table is flushed.
-pub(super) const BYTES_MAX: usize = 32 << 20;
 
 /// What the `__pane` of a partial state means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

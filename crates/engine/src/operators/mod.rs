@@ -15,6 +15,7 @@ mod grid;
 mod groups;
 mod keys;
 mod layout;
+mod limits;
 mod local_session;
 mod local_window;
 mod open_sessions;

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::fragments::{Chain, FragmentStore, NONE};
+use super::limits::SLACK_KEYS;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Session {
@@ -34,10 +35,6 @@ pub(super) struct OpenSessions {
 }
 
 impl OpenSessions {
-    pub fn len(&self) -> usize {
-        self.sessions.len() - self.free.len()
-    }
-
     /// Makes room for keys up to that number.
     pub fn reserve_keys(&mut self, keys: usize) {
         self.latest.resize(keys, NONE);
@@ -45,7 +42,7 @@ impl OpenSessions {
 
     /// Most key numbers belong to keys without a session.
     pub fn is_sparse(&self) -> bool {
-        self.latest.len() > 2 * self.live_keys + 4096
+        self.latest.len() > 2 * self.live_keys + SLACK_KEYS
     }
 
     /// Numbers the keys anew, dropping those without a session; returns the old numbers in order of the new ones.
@@ -176,9 +173,9 @@ impl OpenSessions {
         self.sessions.get_mut(slot as usize).filter(|session| session.live)
     }
 
-    /// Slots of all open sessions.
-    pub fn slots(&self) -> Vec<u32> {
-        (0..self.sessions.len() as u32).filter(|&slot| self.sessions[slot as usize].live).collect()
+    /// Slots are below this; some are empty.
+    pub fn slot_count(&self) -> usize {
+        self.sessions.len()
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -200,6 +197,6 @@ impl OpenSessions {
                 slot = session.earlier;
             }
         }
-        assert_eq!(seen, self.len(), "every open session is linked from its key");
+        assert_eq!(seen, self.sessions.len() - self.free.len(), "every open session is linked from its key");
     }
 }

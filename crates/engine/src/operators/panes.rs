@@ -11,10 +11,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 
 use super::groups::{GroupTable, sliced_bytes};
 use super::layout::StateLayout;
+use super::limits::PANE_RUNS_MAX;
 use crate::EngineError;
 
-/// Runs of one kind (saved or not) that a pane may have before they are merged.
-const RUNS_MAX: usize = 8;
 /// Where state rows belong: `__pane` and `__expires`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -100,13 +99,13 @@ impl Pane {
 
     pub fn is_crowded(&self) -> bool {
         let saved = self.runs.iter().filter(|run| run.saved).count();
-        saved.max(self.runs.len() - saved) > RUNS_MAX
+        saved.max(self.runs.len() - saved) > PANE_RUNS_MAX
     }
 
     /// Merges the younger runs of the kind that has too many.
     pub fn compact(&mut self, layout: &StateLayout, place: Place) -> Result<(), EngineError> {
         let saved_count = self.runs.iter().filter(|run| run.saved).count();
-        let saved = saved_count > RUNS_MAX;
+        let saved = saved_count > PANE_RUNS_MAX;
         let (mut merged_rows, mut table, mut merged) = (0, layout.table()?, 0);
         let mut kept = Vec::new();
         for run in std::mem::take(&mut self.runs).into_iter().rev() {

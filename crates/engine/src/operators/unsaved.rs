@@ -7,10 +7,8 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
+use super::limits::SLACK_ROWS;
 use crate::{EngineError, StateDelta, StateRows};
-
-/// Slack that keeps small states from being rewritten all the time.
-const SLACK_ROWS: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Unsaved {
@@ -22,14 +20,14 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
-    /// Remembers rows that the checkpoint does not have; `live` is the number of rows that the whole state would be.
-    pub fn push(&mut self, rows: RecordBatch, live: usize) {
+    /// Remembers rows that the checkpoint does not have; `all` is the number of rows that the whole state would be.
+    pub fn push(&mut self, rows: RecordBatch, all: usize) {
         if self.overflowed {
             return;
         }
         self.rows += rows.num_rows();
         self.batches.push(rows);
-        if self.rows > 2 * live + 10 * SLACK_ROWS {
+        if self.rows > 2 * all + 10 * SLACK_ROWS {
             // No barrier for long: the whole state is smaller than what piled up.
             self.overflowed = true;
             self.batches.clear();
@@ -42,8 +40,8 @@ impl Unsaved {
     }
 
     /// Whether the next snapshot should be the whole state.
-    pub fn wants_all(&self, live: usize) -> bool {
-        self.overflowed || self.written + self.rows > 2 * live + SLACK_ROWS
+    pub fn wants_all(&self, all: usize) -> bool {
+        self.overflowed || self.written + self.rows > 2 * all + SLACK_ROWS
     }
 
     pub fn take_delta(&mut self, schema: &SchemaRef) -> Result<StateDelta, EngineError> {
@@ -60,7 +58,8 @@ impl Unsaved {
 
     pub fn take_all(&mut self, batches: Vec<RecordBatch>) -> StateDelta {
         *self = Self { written: batches.iter().map(RecordBatch::num_rows).sum(), ..Self::default() };
-        StateDelta { rows: batches.into_iter().map(|rows| StateRows { rows }).collect(), replace: true }
+        let batches = batches.into_iter().filter(|rows| rows.num_rows() > 0);
+        StateDelta { rows: batches.map(|rows| StateRows { rows }).collect(), replace: true }
     }
 
     pub fn memory_bytes(&self) -> usize {
