@@ -60,6 +60,11 @@ impl Aggregates {
         self.calls.iter().any(|call| call.needs_order)
     }
 
+    /// Whether single rows can become partial states cheaply.
+    pub fn converts(&self) -> bool {
+        !self.needs_order() && self.calls.iter().all(|call| call.expr.groups_accumulator_supported())
+    }
+
     pub fn evaluate_inputs(&self, rows: &RecordBatch) -> Result<Vec<Input>, EngineError> {
         self.calls.iter().map(|call| call.evaluate_input(rows)).collect()
     }
@@ -142,6 +147,15 @@ impl Accumulators {
             accumulator.update_batch(&values, &groups, filter.as_ref().map(|filter| filter.as_boolean()), total)?;
         }
         Ok(())
+    }
+
+    /// Each row as a partial state of its own.
+    pub fn convert(&self, inputs: &[Input]) -> Result<Vec<ArrayRef>, EngineError> {
+        let mut states = Vec::new();
+        for ((accumulator, _), input) in self.list.iter().zip(inputs) {
+            states.extend(accumulator.convert_to_state(&input.values, input.filter.as_ref())?);
+        }
+        Ok(states)
     }
 
     /// Adds partial states: row `i` of `states` to group `groups[i]` of `total`.

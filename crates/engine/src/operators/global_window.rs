@@ -11,10 +11,11 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
+use super::blocks::{Blocks, Ground};
 use super::grid::{Window, WindowGrid};
 use super::groups::GroupTable;
 use super::layout::{StateLayout, int64};
-use super::limits::{DELTA_ROWS_MIN, SLICE_ROWS};
+use super::limits::{DELTA_ROWS_MIN, PLAIN_PANES_MAX, SLICE_ROWS};
 use super::local_window::PaneCode;
 use super::panes::{Pane, Place, merge_into};
 use super::times::TimeColumn;
@@ -32,6 +33,7 @@ pub(super) struct GlobalWindowAggregate {
     panes: BTreeMap<i64, Pane>,
     /// By window start: rows that came too late for other windows of their pane.
     corrections: BTreeMap<i64, Pane>,
+    blocks: Blocks,
     event_watermark: EventTime,
     /// All windows that end here or earlier have begun to close.
     closed: i64,
@@ -68,6 +70,7 @@ impl GlobalWindowAggregate {
             batch_rows: context.batch_rows.max(1),
             panes: BTreeMap::new(),
             corrections: BTreeMap::new(),
+            blocks: Blocks::default(),
             event_watermark: EventTime::MIN,
             closed: i64::MIN,
             closing: None,
@@ -99,6 +102,10 @@ impl GlobalWindowAggregate {
             self.late_rows += rows.num_rows() as u64;
             return Ok(());
         }
+        if matches!(code, PaneCode::Pane(start) if !self.grid.is_fully_open(start, self.closed)) {
+            // Only the rows of a partition that was idle come so late.
+            self.blocks.clear();
+        }
         let (keys, rest) = rows.columns().split_at(self.layout.keys.width());
         let pane = match code {
             PaneCode::Pane(start) => self.panes.entry(start).or_default(),
@@ -118,6 +125,9 @@ impl GlobalWindowAggregate {
     /// Gathers what `window` is made of; drops the panes that no later window covers.
     fn begin_close(&mut self, window: Window) -> Result<Closing, EngineError> {
         self.closed = self.closed.max(window.end);
+        if self.grid.panes_per_window() > PLAIN_PANES_MAX {
+            return self.begin_close_of_many(window);
+        }
         let mut ending = Vec::new();
         let mut sources = Vec::new();
         for (&start, pane) in self.panes.range_mut(window.start..window.end) {
@@ -141,6 +151,34 @@ impl GlobalWindowAggregate {
                 Some(_) => pane.drain(&self.layout, Place { code: window.start, expires: window.end })?,
             }
             sources.extend(pane.into_runs().map(|run| run.rows));
+        }
+        let table = table.map_or_else(|| self.layout.table(), Ok)?;
+        Ok(Closing { window, table, sources })
+    }
+
+    /// The same for a window of many panes.
+    fn begin_close_of_many(&mut self, window: Window) -> Result<Closing, EngineError> {
+        let mut ending = Vec::new();
+        for (&start, pane) in self.panes.range_mut(window.start..window.end) {
+            let expires = self.grid.last_end(start).unwrap_or(window.end);
+            pane.drain(&self.layout, Place { code: start, expires })?;
+            if expires <= window.end {
+                ending.push(start);
+            } else if pane.is_crowded() {
+                self.crowded.push(PaneCode::Pane(start));
+            }
+        }
+        let next_start = self.grid.next_start(window);
+        let ground = Ground { layout: &self.layout, grid: &self.grid, panes: &self.panes };
+        let mut sources = self.blocks.sources(&ground, window, next_start)?;
+        self.blocks.forget_before(&self.grid, next_start);
+        for start in ending {
+            self.panes.remove(&start);
+        }
+        let mut table = None;
+        if let Some(correction) = self.corrections.remove(&window.start).filter(|_| !self.grid.is_cumulating()) {
+            sources.extend(correction.runs().map(|run| run.rows.clone()));
+            table = correction.recent;
         }
         let table = table.map_or_else(|| self.layout.table(), Ok)?;
         Ok(Closing { window, table, sources })
@@ -329,7 +367,7 @@ impl Operator for GlobalWindowAggregate {
     fn state_bytes(&self) -> usize {
         let closing = self.closing.as_ref().map_or(0, |closing| closing.table.memory_bytes());
         let panes = self.panes.values().chain(self.corrections.values());
-        closing + panes.map(Pane::memory_bytes).sum::<usize>()
+        closing + self.blocks.memory_bytes() + panes.map(Pane::memory_bytes).sum::<usize>()
     }
 
     fn state_rows(&self) -> usize {

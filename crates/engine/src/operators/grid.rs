@@ -57,6 +57,27 @@ impl WindowGrid {
         Ok(Self { size, slide, pane, offset: offset.rem_euclid(slide), cumulate })
     }
 
+    /// Panes in a full window.
+    pub fn panes_per_window(&self) -> i64 {
+        self.size / self.pane
+    }
+
+    /// Panes counted from the one at the offset.
+    pub fn pane_number(&self, time: i64) -> i64 {
+        time.saturating_sub(self.offset).div_euclid(self.pane)
+    }
+
+    /// Start of the pane of that number.
+    pub fn pane_at(&self, number: i64) -> i64 {
+        number * self.pane + self.offset
+    }
+
+    /// No window that closes after `window` starts before this.
+    pub fn next_start(&self, window: Window) -> i64 {
+        let ends_round = window.end - window.start >= self.size;
+        if ends_round { window.start + self.slide } else { window.start }
+    }
+
     /// Every pane is one window.
     pub fn is_tumbling(&self) -> bool {
         self.pane == self.size && self.size == self.slide

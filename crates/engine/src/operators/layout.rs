@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt16Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::aggregates::Aggregates;
@@ -82,6 +82,21 @@ impl StateLayout {
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(vnodes(&keys, rows)?), Arc::new(Int64Array::from_value(expires, rows))];
         columns.extend(extra.iter().cloned());
+        columns.extend(keys);
+        columns.extend(states);
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+
+    /// State rows that stay in memory: without vnode, place or expiry.
+    pub fn passing_rows(
+        &self,
+        rows: usize,
+        keys: Vec<ArrayRef>,
+        states: Vec<ArrayRef>,
+    ) -> Result<RecordBatch, EngineError> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt16Array::from_value(0, rows))];
+        let blank: ArrayRef = Arc::new(Int64Array::from_value(0, rows));
+        columns.extend((1..self.leading).map(|_| blank.clone()));
         columns.extend(keys);
         columns.extend(states);
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)

@@ -2,11 +2,14 @@
 //!
 //! Why: what crosses between workers shrinks from rows to groups. No state outlives an epoch: everything held is flushed
 //! at the barrier, earlier if the table grows large. While rows are held, the watermark is held back behind them.
+//! Where keys hardly repeat, grouping here would be wasted: then rows pass as partial states of their own for a while.
 //!
 //! Lateness is decided here, per row, from the row's own watermark. A row of overlapping windows can be late for the
 //! first of them only. Its pane would bring it into all, so such rows (rare ones) are kept apart: cumulating windows
 //! shift it to a later pane that exactly the open windows cover; for hopping windows the row is repeated per open
 //! window, marked by `__pane` = window start + 1, which no pane has (see [`PaneCode`]).
+
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{take, take_record_batch};
@@ -16,7 +19,7 @@ use hashbrown::HashMap;
 use super::aggregates::{Accumulators, Aggregates};
 use super::grid::{Window, WindowGrid};
 use super::keys::{KeyTable, Keys};
-use super::limits::{BYTES_MAX, GROUPS_MAX};
+use super::limits::{BYTES_MAX, GROUPS_MAX, JUDGED_ROWS};
 use super::times::{Closed, TimeColumn};
 use crate::{Barrier, Batch, Emit, EngineError, EventTime, Operator, OperatorContext, WindowAggregateSpec};
 
@@ -106,11 +109,45 @@ impl PanedGroups {
     }
 }
 
+/// Whether grouping shrinks the rows, judged over many of them and again after many more.
+struct Benefit {
+    can_pass: bool,
+    rows: usize,
+    groups: usize,
+    /// Rows still to pass ungrouped.
+    passing: usize,
+}
+
+impl Benefit {
+    fn new(can_pass: bool) -> Self {
+        Self { can_pass, rows: 0, groups: 0, passing: 0 }
+    }
+
+    /// `rows` became `groups`.
+    fn judge(&mut self, rows: usize, groups: usize) {
+        self.rows += rows;
+        self.groups += groups;
+        if self.rows >= JUDGED_ROWS {
+            if self.can_pass && 2 * self.groups > self.rows {
+                self.passing = 16 * JUDGED_ROWS;
+            }
+            (self.rows, self.groups) = (0, 0);
+        }
+    }
+
+    fn is_passing(&mut self, rows: usize) -> bool {
+        let is_passing = self.passing > 0;
+        self.passing = self.passing.saturating_sub(rows);
+        is_passing
+    }
+}
+
 /// Rows held since the last flush.
 struct Held {
     keys: KeyTable,
     groups: PanedGroups,
     accumulators: Accumulators,
+    rows: usize,
 }
 
 pub(super) struct LocalWindowAggregate {
@@ -121,6 +158,7 @@ pub(super) struct LocalWindowAggregate {
     aggregates: Aggregates,
     batch_rows: usize,
     held: Option<Held>,
+    benefit: Benefit,
     event_watermark: EventTime,
     /// The watermark went up while rows were held.
     withheld: Option<EventTime>,
@@ -133,6 +171,7 @@ impl LocalWindowAggregate {
     pub fn new(spec: &WindowAggregateSpec, schema: SchemaRef, context: &OperatorContext) -> Result<Self, EngineError> {
         let keys = Keys::new(&spec.keys, &spec.input_schema)?;
         let aggregates = Aggregates::new(&spec.aggregates)?;
+        let aggregates_convert = aggregates.converts();
         let columns = keys.width() + 1 + aggregates.state_width();
         if schema.fields().len() != columns {
             return Err(EngineError::bug(format!(
@@ -148,6 +187,7 @@ impl LocalWindowAggregate {
             aggregates,
             batch_rows: context.batch_rows.max(1),
             held: None,
+            benefit: Benefit::new(aggregates_convert),
             event_watermark: EventTime::MIN,
             withheld: None,
             late_rows: 0,
@@ -197,9 +237,10 @@ impl LocalWindowAggregate {
     fn hold(&mut self, rows: &RecordBatch) -> Result<(), EngineError> {
         if self.held.is_none() {
             let (keys, accumulators) = (self.keys.table()?, self.aggregates.accumulators()?);
-            self.held = Some(Held { keys, groups: PanedGroups::default(), accumulators });
+            self.held = Some(Held { keys, groups: PanedGroups::default(), accumulators, rows: 0 });
         }
         let held = self.held.as_mut().expect("set above");
+        held.rows += rows.num_rows();
         let keys = self.keys.evaluate(rows)?;
         let inputs = self.aggregates.evaluate_inputs(rows)?;
         held.keys.intern(&keys, rows.num_rows(), &mut self.numbers)?;
@@ -207,12 +248,22 @@ impl LocalWindowAggregate {
         held.accumulators.update(&inputs, &self.numbers, held.groups.len())
     }
 
+    /// Each row as a partial state of its own.
+    fn pass(&mut self, rows: &RecordBatch, out: &mut dyn Emit) -> Result<(), EngineError> {
+        let inputs = self.aggregates.evaluate_inputs(rows)?;
+        let mut columns = self.keys.evaluate(rows)?;
+        columns.push(Arc::new(Int64Array::from(self.panes.clone())));
+        columns.extend(self.aggregates.accumulators()?.convert(&inputs)?);
+        emit_sliced(RecordBatch::try_new(self.schema.clone(), columns)?, rows.num_rows(), self.batch_rows, out)
+    }
+
     fn flush(&mut self, out: &mut dyn Emit) -> Result<(), EngineError> {
         let Some(mut held) = self.held.take() else { return Ok(()) };
         let rows = held.groups.len();
+        self.benefit.judge(held.rows, rows);
         let mut columns = per_group(held.keys.take()?, &held.groups.keys)?;
         let order = held.groups.order_by_pane();
-        columns.push(std::sync::Arc::new(Int64Array::from(held.groups.panes)));
+        columns.push(Arc::new(Int64Array::from(held.groups.panes)));
         columns.extend(held.accumulators.take_states()?);
         if let Some(order) = order {
             columns = columns.iter().map(|column| take(column, &order, None)).collect::<Result<_, _>>()?;
@@ -253,6 +304,9 @@ impl Operator for LocalWindowAggregate {
         let rows = self.place(batch)?;
         if rows.num_rows() == 0 {
             return Ok(());
+        }
+        if self.held.is_none() && self.benefit.is_passing(rows.num_rows()) {
+            return self.pass(&rows, out);
         }
         self.hold(&rows)?;
         let full = self.held.as_ref().is_some_and(|held| held.groups.len() >= GROUPS_MAX);

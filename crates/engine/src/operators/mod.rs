@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod assign;
+mod blocks;
 mod count_window;
 mod fragments;
 mod global_session;
