@@ -29,8 +29,9 @@ use super::watch::{Sighting, Watcher};
 const OPEN_MAX: usize = 64;
 /// Files that are opened whatever their event time: the one that is read and the one after it.
 const OPEN_ALWAYS: usize = 2;
-/// Threads that look for first rows.
-const PEEKERS: usize = 8;
+/// Threads that look for first rows: of files on this machine, and of objects, where most of the time is waiting.
+const LOCAL_PEEKERS: usize = 4;
+const OBJECT_PEEKERS: usize = 32;
 
 pub(crate) struct FilesFeed {
     context: ReaderContext,
@@ -301,7 +302,8 @@ impl SourceFeed for FilesFeed {
 fn peek(context: &ReaderContext, entries: &[Entry]) -> Vec<Option<EventTime>> {
     let mut lowest = vec![None; entries.len()];
     let Some(column) = context.source.time_column.filter(|_| entries.len() > 1) else { return lowest };
-    let share = entries.len().div_ceil(PEEKERS);
+    let peekers = if matches!(context.storage, Storage::Object(_)) { OBJECT_PEEKERS } else { LOCAL_PEEKERS };
+    let share = entries.len().div_ceil(peekers);
     std::thread::scope(|scope| {
         for (entries, lowest) in entries.chunks(share).zip(lowest.chunks_mut(share)) {
             scope.spawn(move || {

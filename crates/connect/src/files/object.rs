@@ -20,8 +20,9 @@ use super::config::FileFormat;
 use super::error::store_error;
 use super::storage::{Entry, Listing, fits, is_hidden};
 
-/// Bytes per request when a whole file is read.
-const REQUEST_BYTES: u64 = 4 << 20;
+/// Bytes of the first request when a file is read, which may be only for its begin, and of the later ones.
+const REQUEST_BYTES_MIN: u64 = 256 << 10;
+const REQUEST_BYTES_MAX: u64 = 4 << 20;
 
 /// A bucket, and what of it is meant.
 #[derive(Debug, Clone)]
@@ -138,12 +139,14 @@ pub(crate) struct ObjectReader {
     /// First byte not asked for yet.
     next: u64,
     end: u64,
+    request_bytes: u64,
 }
 
 impl ObjectReader {
     pub(crate) fn new(storage: ObjectStorage, name: &str, at: u64, end: u64) -> Result<Self, EngineError> {
         let path = storage.path(name)?;
-        let mut reader = Self { storage, path, current: Bytes::new(), ahead: None, next: at, end };
+        let mut reader =
+            Self { storage, path, current: Bytes::new(), ahead: None, next: at, end, request_bytes: REQUEST_BYTES_MIN };
         reader.request();
         Ok(reader)
     }
@@ -152,8 +155,9 @@ impl ObjectReader {
         if self.next >= self.end {
             return;
         }
-        let range = self.next..self.end.min(self.next + REQUEST_BYTES);
+        let range = self.next..self.end.min(self.next + self.request_bytes);
         self.next = range.end;
+        self.request_bytes = (self.request_bytes * 4).min(REQUEST_BYTES_MAX);
         let (store, path) = (self.storage.store.clone(), self.path.clone());
         self.ahead = Some(self.storage.io.spawn(async move { store.get_range(&path, range).await }));
     }

@@ -118,9 +118,9 @@ enum File {
 impl State {
     fn step(&mut self) -> Result<Item, EngineError> {
         if let Self::Unopened { context, entry, position, block_bytes } = self {
-            let (entry, head) = check_identity(context, entry, position.as_ref())?;
+            let (entry, head, start) = check_identity(context, entry, position.as_ref())?;
             let position = position.unwrap_or_default();
-            let file = open(context, &entry, &position, *block_bytes)?;
+            let file = open(context, &entry, &position, &start, *block_bytes)?;
             *self = Self::Open { context: context.clone(), entry, head, file };
         }
         let Self::Open { context, entry, head, file } = self else { unreachable!("opened just now") };
@@ -157,22 +157,28 @@ fn text_item(reader: &mut TextReader, follow: bool, entry: &Entry, base: Positio
     Ok(Item { piece: next.block.map(Piece::Text), position, consumed: next.consumed })
 }
 
-fn open(context: &ReaderContext, entry: &Entry, position: &Position, block_bytes: usize) -> Result<File, EngineError> {
+fn open(
+    context: &ReaderContext,
+    entry: &Entry,
+    position: &Position,
+    start: &[u8],
+    block_bytes: usize,
+) -> Result<File, EngineError> {
     if context.reading.format == FileFormat::Parquet {
         let file = Box::new(ParquetFile::open(&context.storage, entry)?);
         return Ok(File::Parquet { file, next_row: position.at });
     }
     let options = context.reading.text_options(&entry.name, block_bytes, context.source.watch);
-    let reader = TextReader::open(&context.storage, entry, options, position, context.pool.clone())?;
+    let reader = TextReader::open(&context.storage, entry, options, position, start, context.pool.clone())?;
     Ok(File::Text(Box::new(reader)))
 }
 
-/// The file must still be the one that was listed, or read before.
+/// The file must still be the one that was listed, or read before. Returns it with its first bytes.
 fn check_identity(
     context: &ReaderContext,
     listed: &Entry,
     position: Option<&Position>,
-) -> Result<(Entry, Head), EngineError> {
+) -> Result<(Entry, Head, Vec<u8>), EngineError> {
     let name = &listed.name;
     let Some(mut now) = context.storage.stat(name)? else {
         return Err(disappeared(name, position.map_or(0, |p| p.at)));
@@ -194,7 +200,7 @@ fn check_identity(
         // Bounded: the file ends where it ended when the source was opened.
         now.size = listed.size;
     }
-    Ok((now, head))
+    Ok((now, head, start))
 }
 
 pub(crate) fn shrank(name: &str, now: u64, before: u64) -> EngineError {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use thalweg_formats::{Compression, CsvDialect};
 
-use super::position::{Head, Position};
+use super::position::{HEAD_BYTES, Head, Position};
 use super::storage::{Location, Storage};
 use super::text::{Pool, TextOptions, TextReader};
 
@@ -35,7 +35,8 @@ impl Sample {
 
     fn open(&self, options: &TextOptions, position: &Position) -> TextReader {
         let entry = self.storage.stat(&self.name).unwrap().unwrap();
-        TextReader::open(&self.storage, &entry, options.clone(), position, Arc::new(Pool::default())).unwrap()
+        let start = self.storage.read_start(&self.name, entry.size, HEAD_BYTES).unwrap();
+        TextReader::open(&self.storage, &entry, options.clone(), position, &start, Arc::new(Pool::default())).unwrap()
     }
 
     /// Blocks read from `position` on, at most `most`, and the position behind them.
@@ -148,7 +149,7 @@ fn a_line_that_grew_after_it_was_read_is_noticed() {
     assert_eq!(sample.read(&options, position, 9).0, b"\n{\"n\":2}\n");
     std::fs::write(location.working_dir.join("f"), b"{\"n\":12}\n").unwrap();
     let entry = sample.storage.stat(&sample.name).unwrap().unwrap();
-    let error = TextReader::open(&sample.storage, &entry, options, &position, Arc::default()).err().unwrap();
+    let error = TextReader::open(&sample.storage, &entry, options, &position, b"", Arc::default()).err().unwrap();
     assert!(error.message.contains("has grown since; start with --restart"), "{}", error.message);
     assert!(Head::of(b"{\"n\":1").fits(b"{\"n\":12}\n"));
 }

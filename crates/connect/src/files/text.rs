@@ -72,25 +72,27 @@ pub(crate) struct TextReader {
 }
 
 impl TextReader {
-    /// Opens `entry` behind `position`. Without `follow`, the file ends at `entry.size`, whatever comes later.
+    /// Opens `entry` behind `position`. Without `follow`, the file ends at `entry.size`, whatever comes later. `start` are the
+    /// first bytes of the file, which have been read anyway.
     pub(crate) fn open(
         storage: &Storage,
         entry: &Entry,
         options: TextOptions,
         position: &Position,
+        start: &[u8],
         pool: Arc<Pool>,
     ) -> Result<Self, EngineError> {
         let end = if options.follow { u64::MAX } else { entry.size };
         let end = if matches!(storage, Storage::Object(_)) { entry.size } else { end };
         let name = entry.name.clone();
         let header = match &options.dialect {
-            Some(dialect) if dialect.header => read_header(storage, entry, &options, dialect, end)?,
+            Some(dialect) if dialect.header => read_header(storage, entry, &options, dialect, start, end)?,
             _ => None,
         };
         let (text_start, header_lines) = match &header {
             Some(header) => (header.end, header.lines),
             None if position.at > 0 => (0, 0),
-            None => (mark_length(storage, entry, &options, end)?, 0),
+            None => (mark_length(storage, entry, &options, start, end)?, 0),
         };
         let (at, line) = if position.at == 0 { (text_start, header_lines) } else { (position.at, position.line) };
         let mut input = Input::open(storage, &name, &options, at, end)?;
@@ -233,6 +235,7 @@ pub(crate) fn read_text_start(
     max: usize,
 ) -> Result<Vec<u8>, EngineError> {
     let mut start = Vec::new();
+    let end = if options.compression == Compression::None { end.min(max as u64) } else { end };
     let mut input = Input::open(storage, name, options, 0, end)?.take(max as u64);
     match input.read_to_end(&mut start) {
         Err(error) if !(options.follow && is_cut_off(&error)) => Err(read_error(name, error)),
@@ -240,9 +243,18 @@ pub(crate) fn read_text_start(
     }
 }
 
-fn mark_length(storage: &Storage, entry: &Entry, options: &TextOptions, end: u64) -> Result<u64, EngineError> {
-    let start = read_text_start(storage, &entry.name, options, end, BYTE_ORDER_MARK.len())?;
-    Ok(if start == BYTE_ORDER_MARK { start.len() as u64 } else { 0 })
+fn mark_length(
+    storage: &Storage,
+    entry: &Entry,
+    options: &TextOptions,
+    start: &[u8],
+    end: u64,
+) -> Result<u64, EngineError> {
+    let is_marked = match options.compression {
+        Compression::None => start.starts_with(BYTE_ORDER_MARK),
+        _ => read_text_start(storage, &entry.name, options, end, BYTE_ORDER_MARK.len())? == BYTE_ORDER_MARK,
+    };
+    Ok(if is_marked { BYTE_ORDER_MARK.len() as u64 } else { 0 })
 }
 
 /// The first row of a csv file that names the columns.
@@ -259,9 +271,14 @@ fn read_header(
     entry: &Entry,
     options: &TextOptions,
     dialect: &CsvDialect,
+    start: &[u8],
     end: u64,
 ) -> Result<Option<Header>, EngineError> {
-    let start = read_text_start(storage, &entry.name, options, end, HEADER_BYTES_MAX)?;
+    let is_enough = options.compression == Compression::None && first_csv_row(start, dialect).is_some();
+    let start = match is_enough {
+        true => start.to_vec(),
+        false => read_text_start(storage, &entry.name, options, end, HEADER_BYTES_MAX)?,
+    };
     let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let text = &start[mark..];
     let length = match first_csv_row(text, dialect) {

@@ -83,6 +83,27 @@ fn files_roll_by_size_and_go_into_folders() {
 }
 
 #[test]
+fn parquet_of_many_row_groups_is_written_as_it_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::new(sink(dir.path(), &[("path", "out"), ("format", "parquet")]).unwrap());
+    run.recover(None).unwrap();
+    let mut writer = run.sink.writer(run.context(0), numbers([]).schema()).unwrap();
+    let staged_bytes = || {
+        let staged = std::fs::read_dir(dir.path().join("out/_thalweg/staged")).unwrap();
+        staged.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>()
+    };
+    for first in 0..40 {
+        writer.write(Batch::new(numbers(first * 10_000..(first + 1) * 10_000))).unwrap();
+    }
+    assert!(staged_bytes() > 100_000, "whole row groups have left memory: {}", staged_bytes());
+    let barrier = Barrier { checkpoint_epoch: 1, kind: BarrierKind::Checkpoint };
+    let staged = run.io.block_on(writer.epoch_end(barrier).unwrap()).unwrap();
+    assert_eq!(staged.len(), 1);
+    run.commit(1, &staged).unwrap();
+    assert!(read_all(dir.path(), &[("path", "out")]).numbers("n").into_iter().eq(0..400_000));
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_commit_is_made_good() {
     // What a commit does to the folder, cut off after every step, then a restart that reads the manifest.
     for crash in 0..7 {

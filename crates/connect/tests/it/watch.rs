@@ -77,7 +77,11 @@ fn shrinking_replacing_and_removing_are_told() {
         assert!(error.message.contains("--restart"));
     };
     check(&|| std::fs::write(&path, ndjson(0..5)).unwrap(), "the file shrank");
-    check(&|| std::fs::write(&path, ndjson(5..50)).unwrap(), "another file has taken this name");
+    let replace = || {
+        write(dir.path(), "b.ndjson", ndjson(5..50));
+        std::fs::rename(dir.path().join("b.ndjson"), &path).unwrap();
+    };
+    check(&replace, "another file has taken this name");
     check(&|| std::fs::remove_file(&path).unwrap(), "the file is gone");
 }
 

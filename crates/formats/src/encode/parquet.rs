@@ -1,4 +1,4 @@
-//! Batches into one Parquet file, kept in memory until it is finished.
+//! Batches into one Parquet file; whole row groups may be taken away while it is written.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
@@ -50,7 +50,17 @@ impl ParquetEncoder {
         self.writer.bytes_written() + self.writer.in_progress_size()
     }
 
-    /// The whole file.
+    /// Bytes of row groups that are whole and were not taken yet.
+    pub fn ready(&self) -> usize {
+        self.writer.inner().len()
+    }
+
+    /// Takes what is ready. The file is what was taken, call after call, and then what `finish` returns.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.writer.inner_mut())
+    }
+
+    /// The rest of the file: all of it, if nothing was taken.
     pub fn finish(self) -> Result<Vec<u8>, FormatError> {
         self.writer.into_inner().map_err(|source| FormatError::Parquet { source })
     }

@@ -111,13 +111,7 @@ impl FilesCommitter {
             }
             return self.remove_staged().await;
         }
-        let foreign = self
-            .target
-            .list("")
-            .await?
-            .into_iter()
-            .find(|path| !path.starts_with('.') && !path.starts_with("_thalweg/"));
-        if let Some(foreign) = foreign {
+        if let Some(foreign) = self.target.first_foreign().await? {
             return Err(EngineError::request(format!(
                 "{shown} holds files that were not written by {} ({foreign}); choose an empty folder, or move them away",
                 self.owner

@@ -18,6 +18,7 @@ pub(crate) struct FileEncoder {
     format: Format,
     /// Encoded rows that were not compressed yet.
     plain: Vec<u8>,
+    taken: u64,
 }
 
 enum Format {
@@ -39,7 +40,7 @@ impl FileEncoder {
             FileFormat::Csv => RowFormat::Csv(config.dialect.clone()),
             FileFormat::Parquet => {
                 let encoder = ParquetEncoder::new(schema.clone(), ROW_GROUP_ROWS).map_err(encode_error)?;
-                return Ok(Self { format: Format::Parquet(encoder), plain: vec![] });
+                return Ok(Self { format: Format::Parquet(encoder), plain: vec![], taken: 0 });
             }
         };
         let encoder = RowsEncoder::new(schema, rows).map_err(encode_error)?;
@@ -53,7 +54,7 @@ impl FileEncoder {
         };
         let mut plain = Vec::new();
         encoder.header(&mut plain);
-        Ok(Self { format: Format::Rows(encoder, codec), plain })
+        Ok(Self { format: Format::Rows(encoder, codec), plain, taken: 0 })
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
@@ -68,19 +69,33 @@ impl FileEncoder {
     }
 
     /// Bytes that wait to be taken.
-    pub(crate) fn pending(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         match &self.format {
-            Format::Parquet(encoder) => encoder.bytes(),
+            Format::Parquet(encoder) => encoder.ready(),
             Format::Rows(_, Codec::None(out)) => out.len(),
             Format::Rows(_, Codec::Gzip(encoder)) => encoder.get_ref().len(),
             Format::Rows(_, Codec::Zstd(encoder)) => encoder.get_ref().len(),
         }
     }
 
-    /// The bytes that are ready; Parquet is ready only at its end.
+    /// About how many bytes are held here, with those that are not ready.
+    pub(crate) fn held(&self) -> u64 {
+        match &self.format {
+            Format::Parquet(encoder) => encoder.bytes() as u64 - self.taken,
+            Format::Rows(..) => self.ready() as u64,
+        }
+    }
+
+    /// The bytes that are ready: all of rows, whole row groups of Parquet.
     pub(crate) fn take(&mut self) -> Vec<u8> {
+        let bytes = self.take_ready();
+        self.taken += bytes.len() as u64;
+        bytes
+    }
+
+    fn take_ready(&mut self) -> Vec<u8> {
         match &mut self.format {
-            Format::Parquet(_) => vec![],
+            Format::Parquet(encoder) => encoder.take(),
             Format::Rows(_, Codec::None(out)) => std::mem::take(out),
             Format::Rows(_, Codec::Gzip(encoder)) => std::mem::take(encoder.get_mut()),
             Format::Rows(_, Codec::Zstd(encoder)) => std::mem::take(encoder.get_mut()),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use thalweg_engine::EngineError;
 use tokio::runtime::Handle;
 
-use super::target::{StagedFile, taken, vanished};
+use super::target::{StagedFile, is_foreign, taken, vanished};
 use crate::files::error::io_error;
 
 #[derive(Debug)]
@@ -83,11 +83,22 @@ impl LocalTarget {
         .await
     }
 
+    pub(crate) async fn first_foreign(self: &Arc<Self>) -> Result<Option<String>, EngineError> {
+        self.blocking(|target| {
+            let found = find(&target.folder, "", &mut |path| is_foreign(&path).then_some(path));
+            found.map_err(|error| io_error("cannot read the folder", &target.shown, error))
+        })
+        .await
+    }
+
     pub(crate) async fn list(self: &Arc<Self>, folder: &str) -> Result<Vec<String>, EngineError> {
         let folder = folder.to_owned();
         self.blocking(move |target| {
             let mut found = Vec::new();
-            let listed = walk(&target.folder.join(&folder), &folder, &mut found);
+            let listed = find(&target.folder.join(&folder), &folder, &mut |path| {
+                found.push(path);
+                None::<()>
+            });
             listed.map_err(|error| io_error("cannot read the folder", &target.name(&folder), error))?;
             found.sort();
             Ok(found)
@@ -209,22 +220,22 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn walk(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
+/// Shows `visit` the files under a folder, until it finds what it looks for.
+fn find<T>(folder: &Path, name: &str, visit: &mut impl FnMut(String) -> Option<T>) -> io::Result<Option<T>> {
     let items = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         items => items?,
     };
     for item in items {
         let item = item?;
         let below = item.file_name().to_string_lossy().into_owned();
         let below = if name.is_empty() { below } else { format!("{name}/{below}") };
-        if item.file_type()?.is_dir() {
-            walk(&item.path(), &below, found)?;
-        } else {
-            found.push(below);
+        let found = if item.file_type()?.is_dir() { find(&item.path(), &below, visit)? } else { visit(below) };
+        if found.is_some() {
+            return Ok(found);
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]

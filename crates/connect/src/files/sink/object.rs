@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use thalweg_engine::EngineError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::target::{StagedFile, taken, vanished};
+use super::target::{StagedFile, is_foreign, taken, vanished};
 use crate::files::error::store_error;
 use crate::files::object::ObjectStorage;
 
@@ -68,17 +68,25 @@ impl ObjectTarget {
         put.map(drop).map_err(self.failed("cannot write", path))
     }
 
+    pub(crate) async fn first_foreign(&self) -> Result<Option<String>, EngineError> {
+        let root = self.path("")?;
+        let mut objects = self.storage.store.list((!root.as_ref().is_empty()).then_some(&root));
+        while let Some(object) = objects.try_next().await.map_err(self.failed("cannot list", ""))? {
+            let path = below(&root, &object);
+            if is_foreign(&path) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, EngineError> {
         let root = self.path("")?;
         let place = self.path(folder)?;
         let place = (!place.as_ref().is_empty()).then_some(&place);
         let objects: Vec<_> =
             self.storage.store.list(place).try_collect().await.map_err(self.failed("cannot list", folder))?;
-        let below = |object: &object_store::ObjectMeta| {
-            let key = object.location.as_ref();
-            key.strip_prefix(root.as_ref()).unwrap_or(key).trim_start_matches('/').to_owned()
-        };
-        let mut found: Vec<String> = objects.iter().map(below).collect();
+        let mut found: Vec<String> = objects.iter().map(|object| below(&root, object)).collect();
         found.sort();
         Ok(found)
     }
@@ -117,6 +125,12 @@ impl ObjectTarget {
         }
         self.remove(vec![file.staged.clone()]).await
     }
+}
+
+/// The path of an object below the sink's folder.
+fn below(root: &Path, object: &ObjectMeta) -> String {
+    let key = object.location.as_ref();
+    key.strip_prefix(root.as_ref()).unwrap_or(key).trim_start_matches('/').to_owned()
 }
 
 /// A staged object that is being uploaded by a task; at most a few parts are in memory.

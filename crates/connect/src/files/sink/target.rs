@@ -78,7 +78,15 @@ impl Target {
         }
     }
 
-    /// Every file under `folder` (`""`: all).
+    /// A file in the folder that no sink of ours can have written, if there is one; hidden ones do not count.
+    pub(crate) async fn first_foreign(&self) -> Result<Option<String>, EngineError> {
+        match self {
+            Self::Local(target) => target.first_foreign().await,
+            Self::Object(target) => target.first_foreign().await,
+        }
+    }
+
+    /// Every file under `folder`.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, EngineError> {
         match self {
             Self::Local(target) => target.list(folder).await,
@@ -125,6 +133,11 @@ impl Stage {
             Self::Object(stage) => stage.finish().await,
         }
     }
+}
+
+/// Whether a file was there before us, by its path.
+pub(crate) fn is_foreign(path: &str) -> bool {
+    !path.starts_with('.') && !path.starts_with("_thalweg/")
 }
 
 /// What to say when a final name is taken by something else.

@@ -22,8 +22,9 @@ use super::target::{Stage, StagedFile, Target};
 
 /// Encoded bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
-/// Files a worker writes at once; with more folders than that the largest is closed.
+/// Files a worker writes at once, and bytes it holds for all of them; beyond either, the largest is closed.
 const OPEN_MAX: usize = 64;
+const HELD_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) struct FilesWriter {
     config: Arc<Config>,
@@ -64,21 +65,26 @@ impl FilesWriter {
 
     fn write_to(&mut self, folder: String, rows: &RecordBatch) -> Result<(), EngineError> {
         if !self.open.contains_key(&folder) {
-            self.make_room()?;
+            if self.open.len() >= OPEN_MAX {
+                self.close_largest()?;
+            }
             let file = self.begin()?;
             self.open.insert(folder.clone(), file);
         }
         let file = self.open.get_mut(&folder).expect("opened above");
         file.encoder.write(rows)?;
         file.rows += rows.num_rows() as u64;
-        if file.encoder.pending() >= WRITE_BYTES {
+        if file.encoder.ready() >= WRITE_BYTES {
             let bytes = file.encoder.take();
             file.put(bytes)?;
         }
-        let size = file.bytes + file.encoder.pending() as u64;
+        let size = file.bytes + file.encoder.held();
         let is_old = self.config.roll_interval.is_some_and(|most| file.since.elapsed() >= most);
         if size >= self.config.roll_bytes || is_old {
             self.close(&folder)?;
+        }
+        if self.open.values().map(|file| file.encoder.held()).sum::<u64>() > HELD_BYTES_MAX {
+            self.close_largest()?;
         }
         Ok(())
     }
@@ -99,11 +105,8 @@ impl FilesWriter {
         })
     }
 
-    fn make_room(&mut self) -> Result<(), EngineError> {
-        if self.open.len() < OPEN_MAX {
-            return Ok(());
-        }
-        let largest = self.open.iter().max_by_key(|(_, file)| file.bytes + file.encoder.pending() as u64);
+    fn close_largest(&mut self) -> Result<(), EngineError> {
+        let largest = self.open.iter().max_by_key(|(_, file)| file.encoder.held());
         let Some(folder) = largest.map(|(folder, _)| folder.clone()) else { return Ok(()) };
         self.close(&folder)
     }
