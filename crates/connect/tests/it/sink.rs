@@ -83,6 +83,26 @@ fn files_roll_by_size_and_go_into_folders() {
 }
 
 #[test]
+fn many_folders_get_one_file_each() {
+    for pairs in [[("format", "parquet"), ("header", "")], [("format", "ndjson"), ("compression", "zstd")]] {
+        let dir = tempfile::tempdir().unwrap();
+        let pairs = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+        let all: Vec<_> = [("path", "out"), ("partition_by", "n")].into_iter().chain(pairs).collect();
+        let run = Run::new(sink(dir.path(), &all).unwrap());
+        run.recover(None).unwrap();
+        let mut writer = run.sink.writer(run.context(0), numbers([]).schema()).unwrap();
+        for _ in 0..3 {
+            writer.write(Batch::new(numbers(0..300))).unwrap();
+        }
+        let barrier = Barrier { checkpoint_epoch: 1, kind: BarrierKind::Checkpoint };
+        let staged = run.io.block_on(writer.epoch_end(barrier).unwrap()).unwrap();
+        assert_eq!(staged.len(), 300);
+        run.commit(1, &staged).unwrap();
+        assert_eq!(read_all(dir.path(), &[("path", "out")]).row_count(), 900);
+    }
+}
+
+#[test]
 fn parquet_of_many_row_groups_is_written_as_it_grows() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::new(sink(dir.path(), &[("path", "out"), ("format", "parquet")]).unwrap());

@@ -16,19 +16,26 @@ const ROW_GROUP_ROWS: usize = 128 << 10;
 
 pub(crate) struct FileEncoder {
     format: Format,
-    /// Encoded rows that were not compressed yet.
-    plain: Vec<u8>,
+    /// Bytes that were taken.
     taken: u64,
 }
 
 enum Format {
-    Rows(RowsEncoder, Codec),
+    Rows(Rows),
     Parquet(ParquetEncoder),
+}
+
+struct Rows {
+    encoder: RowsEncoder,
+    compression: Compression,
+    /// Encoded rows that were not compressed yet.
+    plain: Vec<u8>,
+    /// Begun when bytes are taken for the first time, so that many small files cost little.
+    codec: Option<Codec>,
 }
 
 /// Compresses into memory; what it holds is taken away by the caller.
 enum Codec {
-    None(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
     Zstd(zstd::Encoder<'static, Vec<u8>>),
 }
@@ -40,41 +47,29 @@ impl FileEncoder {
             FileFormat::Csv => RowFormat::Csv(config.dialect.clone()),
             FileFormat::Parquet => {
                 let encoder = ParquetEncoder::new(schema.clone(), ROW_GROUP_ROWS).map_err(encode_error)?;
-                return Ok(Self { format: Format::Parquet(encoder), plain: vec![], taken: 0 });
+                return Ok(Self { format: Format::Parquet(encoder), taken: 0 });
             }
         };
         let encoder = RowsEncoder::new(schema, rows).map_err(encode_error)?;
-        let codec = match config.compression {
-            Compression::None => Codec::None(vec![]),
-            Compression::Gzip => Codec::Gzip(GzEncoder::new(vec![], flate2::Compression::default())),
-            Compression::Zstd => {
-                let encoder = zstd::Encoder::new(vec![], 0);
-                Codec::Zstd(encoder.map_err(|error| EngineError::bug(format!("cannot set up zstd: {error}")))?)
-            }
-        };
         let mut plain = Vec::new();
         encoder.header(&mut plain);
-        Ok(Self { format: Format::Rows(encoder, codec), plain, taken: 0 })
+        let rows = Rows { encoder, compression: config.compression, plain, codec: None };
+        Ok(Self { format: Format::Rows(rows), taken: 0 })
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
         match &mut self.format {
-            Format::Parquet(encoder) => encoder.encode(batch).map_err(encode_error),
-            Format::Rows(encoder, codec) => {
-                encoder.encode(batch, &mut self.plain).map_err(encode_error)?;
-                codec.write(&mut self.plain);
-                Ok(())
-            }
+            Format::Parquet(encoder) => encoder.encode(batch),
+            Format::Rows(rows) => rows.encoder.encode(batch, &mut rows.plain),
         }
+        .map_err(encode_error)
     }
 
-    /// Bytes that wait to be taken.
+    /// Bytes that can be taken (before compression).
     pub(crate) fn ready(&self) -> usize {
         match &self.format {
             Format::Parquet(encoder) => encoder.ready(),
-            Format::Rows(_, Codec::None(out)) => out.len(),
-            Format::Rows(_, Codec::Gzip(encoder)) => encoder.get_ref().len(),
-            Format::Rows(_, Codec::Zstd(encoder)) => encoder.get_ref().len(),
+            Format::Rows(rows) => rows.plain.len(),
         }
     }
 
@@ -82,55 +77,69 @@ impl FileEncoder {
     pub(crate) fn held(&self) -> u64 {
         match &self.format {
             Format::Parquet(encoder) => encoder.bytes() as u64 - self.taken,
-            Format::Rows(..) => self.ready() as u64,
+            Format::Rows(rows) => rows.plain.len() as u64,
         }
     }
 
-    /// The bytes that are ready: all of rows, whole row groups of Parquet.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        let bytes = self.take_ready();
-        self.taken += bytes.len() as u64;
-        bytes
-    }
-
-    fn take_ready(&mut self) -> Vec<u8> {
-        match &mut self.format {
+    /// What can be written now: of Parquet whole row groups, of rows all; a codec may hold some back.
+    pub(crate) fn take(&mut self) -> Result<Vec<u8>, EngineError> {
+        let bytes = match &mut self.format {
             Format::Parquet(encoder) => encoder.take(),
-            Format::Rows(_, Codec::None(out)) => std::mem::take(out),
-            Format::Rows(_, Codec::Gzip(encoder)) => std::mem::take(encoder.get_mut()),
-            Format::Rows(_, Codec::Zstd(encoder)) => std::mem::take(encoder.get_mut()),
-        }
+            Format::Rows(rows) => rows.take()?,
+        };
+        self.taken += bytes.len() as u64;
+        Ok(bytes)
     }
 
     /// The last bytes.
     pub(crate) fn finish(self) -> Result<Vec<u8>, EngineError> {
-        let in_memory = |error: std::io::Error| EngineError::bug(format!("compressing into memory failed: {error}"));
         match self.format {
             Format::Parquet(encoder) => encoder.finish().map_err(encode_error),
-            Format::Rows(_, mut codec) => {
-                let mut plain = self.plain;
-                codec.write(&mut plain);
-                match codec {
-                    Codec::None(out) => Ok(out),
-                    Codec::Gzip(encoder) => encoder.finish().map_err(in_memory),
-                    Codec::Zstd(encoder) => encoder.finish().map_err(in_memory),
-                }
-            }
+            Format::Rows(rows) => rows.finish(),
         }
     }
 }
 
-impl Codec {
-    /// Takes all of `plain` and leaves it empty.
-    fn write(&mut self, plain: &mut Vec<u8>) {
-        match self {
-            Self::None(out) if out.is_empty() => std::mem::swap(out, plain),
-            Self::None(out) => out.append(plain),
-            Self::Gzip(encoder) => encoder.write_all(plain).expect("memory takes any write"),
-            Self::Zstd(encoder) => encoder.write_all(plain).expect("memory takes any write"),
+impl Rows {
+    fn take(&mut self) -> Result<Vec<u8>, EngineError> {
+        let plain = std::mem::take(&mut self.plain);
+        match self.begun_codec()? {
+            None => Ok(plain),
+            Some(Codec::Gzip(encoder)) => {
+                encoder.write_all(&plain).map_err(in_memory)?;
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+            Some(Codec::Zstd(encoder)) => {
+                encoder.write_all(&plain).map_err(in_memory)?;
+                Ok(std::mem::take(encoder.get_mut()))
+            }
         }
-        plain.clear();
     }
+
+    fn finish(mut self) -> Result<Vec<u8>, EngineError> {
+        let mut bytes = self.take()?;
+        bytes.append(&mut match self.codec {
+            None => vec![],
+            Some(Codec::Gzip(encoder)) => encoder.finish().map_err(in_memory)?,
+            Some(Codec::Zstd(encoder)) => encoder.finish().map_err(in_memory)?,
+        });
+        Ok(bytes)
+    }
+
+    fn begun_codec(&mut self) -> Result<Option<&mut Codec>, EngineError> {
+        if self.codec.is_none() {
+            self.codec = match self.compression {
+                Compression::None => None,
+                Compression::Gzip => Some(Codec::Gzip(GzEncoder::new(vec![], flate2::Compression::default()))),
+                Compression::Zstd => Some(Codec::Zstd(zstd::Encoder::new(vec![], 0).map_err(in_memory)?)),
+            };
+        }
+        Ok(self.codec.as_mut())
+    }
+}
+
+fn in_memory(error: std::io::Error) -> EngineError {
+    EngineError::bug(format!("compressing into memory failed: {error}"))
 }
 
 fn encode_error(error: FormatError) -> EngineError {

@@ -51,7 +51,16 @@ impl LocalTarget {
         create_folder(full.parent().unwrap_or(&self.folder)).map_err(failed)?;
         // Names are never used twice, and a file that is there may be linked to a committed one.
         let file = File::create_new(&full).map_err(failed)?;
-        Ok(LocalStage { target: self.clone(), file, path: path.to_owned(), full, bytes: 0 })
+        Ok(LocalStage { target: self.clone(), file, path: path.to_owned(), bytes: 0 })
+    }
+
+    pub(crate) async fn sync(self: &Arc<Self>, folder: &str) -> Result<(), EngineError> {
+        let folder = folder.to_owned();
+        self.blocking(move |target| {
+            let synced = sync_folder(&target.folder.join(&folder));
+            synced.map_err(|error| io_error("cannot make durable", &target.name(&folder), error))
+        })
+        .await
     }
 
     pub(crate) async fn read(self: &Arc<Self>, path: &str) -> Result<Option<Bytes>, EngineError> {
@@ -174,7 +183,6 @@ pub(crate) struct LocalStage {
     target: Arc<LocalTarget>,
     file: File,
     path: String,
-    full: PathBuf,
     bytes: u64,
 }
 
@@ -188,14 +196,10 @@ impl LocalStage {
     }
 
     pub(crate) async fn finish(self) -> Result<(), EngineError> {
-        let Self { target, file, path, full, bytes } = self;
+        let Self { target, file, path, bytes } = self;
         target
             .blocking(move |target| {
-                let sync = || {
-                    file.sync_all()?;
-                    full.parent().map_or(Ok(()), sync_folder)
-                };
-                sync().map_err(|error| {
+                file.sync_all().map_err(|error| {
                     io_error(&format!("cannot make {bytes} bytes durable in"), &target.name(&path), error)
                 })
             })
@@ -248,9 +252,8 @@ mod tests {
     fn a_full_disk_is_told_and_can_be_retried() {
         let io = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let target = Arc::new(LocalTarget::new("/dev".into(), "out", io.handle().clone()));
-        let full = PathBuf::from("/dev/full");
-        let file = File::options().write(true).open(&full).unwrap();
-        let mut stage = LocalStage { target, file, path: "staged/a.ndjson".into(), full, bytes: 1000 };
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let mut stage = LocalStage { target, file, path: "staged/a.ndjson".into(), bytes: 1000 };
         let error = stage.write(&[0; 51]).unwrap_err();
         assert_eq!(error.kind, thalweg_engine::ErrorKind::Retry);
         assert!(

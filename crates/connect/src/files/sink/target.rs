@@ -63,6 +63,14 @@ impl Target {
         })
     }
 
+    /// Makes the names of finished staged files durable; once for many.
+    pub(crate) async fn sync_staged(&self, folder: &str) -> Result<(), EngineError> {
+        match self {
+            Self::Local(target) => target.sync(folder).await,
+            Self::Object(_) => Ok(()),
+        }
+    }
+
     pub(crate) async fn read(&self, path: &str) -> Result<Option<Bytes>, EngineError> {
         match self {
             Self::Local(target) => target.read(path).await,
@@ -126,7 +134,7 @@ impl Stage {
         }
     }
 
-    /// Resolves when the file cannot be lost any more.
+    /// Resolves when the file cannot be lost any more, once its name was synced, too ([`Target::sync_staged`]).
     pub(crate) async fn finish(self) -> Result<(), EngineError> {
         match self {
             Self::Local(stage) => stage.finish().await,

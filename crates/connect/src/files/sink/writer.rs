@@ -22,7 +22,9 @@ use super::target::{Stage, StagedFile, Target};
 
 /// Encoded bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
-/// Files a worker writes at once, and bytes it holds for all of them; beyond either, the largest is closed.
+/// Files a worker fills at once, how many of them may be open in the target, and bytes held for all of them; beyond any of
+/// these, the largest is closed. A small file is opened only when it is closed.
+const FILLED_MAX: usize = 1024;
 const OPEN_MAX: usize = 64;
 const HELD_BYTES_MAX: u64 = 64 << 20;
 
@@ -42,12 +44,17 @@ pub(crate) struct FilesWriter {
 
 struct OpenFile {
     encoder: FileEncoder,
-    stage: Stage,
+    output: Output,
+    rows: u64,
+    since: Instant,
+}
+
+/// A staged file, from its first bytes on.
+struct Output {
+    stage: Option<Stage>,
     staged: String,
     hash: Xxh3,
     bytes: u64,
-    rows: u64,
-    since: Instant,
 }
 
 impl FilesWriter {
@@ -65,26 +72,35 @@ impl FilesWriter {
 
     fn write_to(&mut self, folder: String, rows: &RecordBatch) -> Result<(), EngineError> {
         if !self.open.contains_key(&folder) {
-            if self.open.len() >= OPEN_MAX {
-                self.close_largest()?;
+            if self.open.len() >= FILLED_MAX {
+                self.close_largest(|_| true)?;
             }
             let file = self.begin()?;
             self.open.insert(folder.clone(), file);
         }
-        let file = self.open.get_mut(&folder).expect("opened above");
+        let file = self.open.get_mut(&folder).expect("begun above");
         file.encoder.write(rows)?;
         file.rows += rows.num_rows() as u64;
         if file.encoder.ready() >= WRITE_BYTES {
-            let bytes = file.encoder.take();
-            file.put(bytes)?;
+            let bytes = file.encoder.take()?;
+            file.output.put(bytes, &self.target)?;
         }
-        let size = file.bytes + file.encoder.held();
+        let size = file.output.bytes + file.encoder.held();
         let is_old = self.config.roll_interval.is_some_and(|most| file.since.elapsed() >= most);
         if size >= self.config.roll_bytes || is_old {
             self.close(&folder)?;
         }
-        if self.open.values().map(|file| file.encoder.held()).sum::<u64>() > HELD_BYTES_MAX {
-            self.close_largest()?;
+        Ok(())
+    }
+
+    /// Keeps to what a worker may hold.
+    fn make_room(&mut self) -> Result<(), EngineError> {
+        while self.open.values().filter(|file| file.output.stage.is_some()).count() > OPEN_MAX {
+            self.close_largest(|file| file.output.stage.is_some())?;
+        }
+        let mut held: u64 = self.open.values().map(|file| file.encoder.held()).sum();
+        while held > HELD_BYTES_MAX {
+            held = held.saturating_sub(self.close_largest(|_| true)?.max(1));
         }
         Ok(())
     }
@@ -96,30 +112,27 @@ impl FilesWriter {
         self.files += 1;
         Ok(OpenFile {
             encoder: FileEncoder::new(&self.config, &self.schema)?,
-            stage: self.target.stage(&staged)?,
-            staged,
-            hash: Xxh3::new(),
-            bytes: 0,
+            output: Output { stage: None, staged, hash: Xxh3::new(), bytes: 0 },
             rows: 0,
             since: Instant::now(),
         })
     }
 
-    fn close_largest(&mut self) -> Result<(), EngineError> {
-        let largest = self.open.iter().max_by_key(|(_, file)| file.encoder.held());
-        let Some(folder) = largest.map(|(folder, _)| folder.clone()) else { return Ok(()) };
-        self.close(&folder)
+    /// Returns how many bytes that freed.
+    fn close_largest(&mut self, may: impl Fn(&OpenFile) -> bool) -> Result<u64, EngineError> {
+        let sizes = self.open.iter().filter(|(_, file)| may(file)).map(|(folder, file)| (file.encoder.held(), folder));
+        let Some((held, folder)) = sizes.max().map(|(held, folder)| (held, folder.clone())) else {
+            return Ok(u64::MAX);
+        };
+        self.close(&folder)?;
+        Ok(held)
     }
 
     fn close(&mut self, folder: &str) -> Result<(), EngineError> {
-        let Some(mut file) = self.open.remove(folder) else { return Ok(()) };
-        let rest = file.encoder.take();
-        file.put(rest)?;
-        let OpenFile { encoder, mut stage, staged, mut hash, mut bytes, rows, .. } = file;
-        let last = encoder.finish()?;
-        hash.update(&last);
-        bytes += last.len() as u64;
-        stage.write(last)?;
+        let Some(OpenFile { encoder, mut output, rows, .. }) = self.open.remove(folder) else { return Ok(()) };
+        output.put(encoder.finish()?, &self.target)?;
+        let Output { stage, staged, hash, bytes } = output;
+        let Some(stage) = stage else { return Err(EngineError::bug("a file without bytes was begun")) };
         let staged = StagedFile { staged, file: String::new(), bytes, rows, xxh3: hash.digest() };
         self.closed.push((folder.to_owned(), staged));
         self.syncing.push(self.context.io.spawn(stage.finish()));
@@ -127,14 +140,18 @@ impl FilesWriter {
     }
 }
 
-impl OpenFile {
-    fn put(&mut self, bytes: Vec<u8>) -> Result<(), EngineError> {
+impl Output {
+    fn put(&mut self, bytes: Vec<u8>, target: &Target) -> Result<(), EngineError> {
         if bytes.is_empty() {
             return Ok(());
         }
         self.hash.update(&bytes);
         self.bytes += bytes.len() as u64;
-        self.stage.write(bytes)
+        let stage = match &mut self.stage {
+            Some(stage) => stage,
+            None => self.stage.insert(target.stage(&self.staged)?),
+        };
+        stage.write(bytes)
     }
 }
 
@@ -146,11 +163,14 @@ impl SinkWriter for FilesWriter {
         for (folder, rows) in partition::split(&batch.rows, &self.partition_columns)? {
             self.write_to(folder, &rows)?;
         }
-        Ok(())
+        self.make_room()
     }
 
     fn epoch_end(&mut self, barrier: Barrier) -> Result<StagedFuture, EngineError> {
         if !barrier.kind.is_durable() {
+            return Ok(async { Ok(vec![]) }.boxed());
+        }
+        if self.open.is_empty() && self.closed.is_empty() {
             return Ok(async { Ok(vec![]) }.boxed());
         }
         let folders: Vec<String> = self.open.keys().cloned().collect();
@@ -166,10 +186,12 @@ impl SinkWriter for FilesWriter {
         };
         let references = std::mem::take(&mut self.closed).into_iter().enumerate().map(name).collect();
         let syncing = std::mem::take(&mut self.syncing);
+        let target = self.target.clone();
         Ok(async move {
             for sync in syncing {
                 sync.await.unwrap_or_else(|error| Err(EngineError::bug(format!("staging panicked: {error}"))))?;
             }
+            target.sync_staged(STAGED).await?;
             Ok(references)
         }
         .boxed())
