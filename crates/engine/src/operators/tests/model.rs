@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate as functions;
 use datafusion::logical_expr::{AggregateUDF, Operator as Comparison};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
-use datafusion::physical_expr::expressions::{BinaryExpr, col, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, cast, col, lit};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use crate::{Aggregate, NamedExpr};
@@ -111,6 +111,45 @@ pub fn aggregates() -> Vec<Aggregate> {
         aggregate(functions::array_agg::array_agg_udaf(), value(), "all", |b| b.order_by(vec![order("value")])),
         aggregate(functions::median::median_udaf(), value(), "median", |b| b),
     ]
+}
+
+/// Every aggregate function of DataFusion that merges, over fitting arguments; ordered by value where it may be.
+pub fn every_aggregate() -> Vec<Aggregate> {
+    let number = || cast(column("value"), &input_schema(), DataType::Float64).unwrap();
+    let by_value = || vec![PhysicalSortExpr { expr: column("value"), options: Default::default() }];
+    let one = |function: Arc<AggregateUDF>| {
+        let name = function.name().to_string();
+        let two_numbers = name.starts_with("regr") || name.starts_with("cov") || name == "corr";
+        let args = match name.as_str() {
+            "string_agg" => vec![column("name"), lit("-")],
+            "nth_value" => vec![column("value"), lit(2_i64)],
+            "percentile_cont" | "approx_percentile_cont" => vec![number(), lit(0.5)],
+            "approx_percentile_cont_with_weight" => vec![number(), lit(1.0), lit(0.5)],
+            "bool_and" | "bool_or" => {
+                vec![Arc::new(BinaryExpr::new(column("value"), Comparison::Gt, lit(-19_i64))) as _]
+            }
+            "array_agg" | "first_value" | "last_value" | "any_value" | "count" => vec![column("value")],
+            "bit_and" | "bit_or" | "bit_xor" | "approx_distinct" => vec![column("value")],
+            _ if two_numbers => vec![number(), cast(column("key"), &input_schema(), DataType::Float64).unwrap()],
+            _ => vec![number()],
+        };
+        let is_ordered = matches!(name.as_str(), "nth_value" | "array_agg" | "first_value" | "last_value");
+        aggregate(function, args, &name, |builder| if is_ordered { builder.order_by(by_value()) } else { builder })
+    };
+    // `grouping` is rewritten by the planner; any value, and text in order of arrival, differ from run to run.
+    let left_out = ["grouping", "any_value", "string_agg"];
+    let all = functions::all_default_aggregate_functions().into_iter();
+    all.filter(|function| !left_out.contains(&function.name())).map(one).collect()
+}
+
+/// Whether two lines are equal but for what sums of floats in another order may differ by.
+pub fn nearly_equal(left: &str, right: &str) -> bool {
+    let (left, right): (Vec<_>, Vec<_>) = (left.split('|').collect(), right.split('|').collect());
+    let same = |(left, right): (&&str, &&str)| match (left.parse::<f64>(), right.parse::<f64>()) {
+        (Ok(l), Ok(r)) => left == right || (l - r).abs() <= 1e-6 * l.abs().max(r.abs()).max(1.0),
+        _ => left == right,
+    };
+    left.len() == right.len() && left.iter().zip(&right).all(same)
 }
 
 /// What a window of one key holds: key columns as text, bounds, rows.

@@ -2,7 +2,10 @@
 
 use super::harness::{Job, Run, global_schema, local_schema};
 use super::model::{self, Group, Judged, Partition, Row};
-use crate::{Aggregate, OperatorSpec, SessionSpec, WindowStage};
+use crate::operators::build_operator;
+use crate::{
+    Aggregate, Barrier, BarrierKind, Batch, EventTime, OperatorContext, OperatorSpec, SessionSpec, WindowStage,
+};
 
 fn job(gap: i64, names: &[&str], aggregates: Vec<Aggregate>) -> Job {
     let keys = model::keys(names);
@@ -89,5 +92,34 @@ fn without_keys_and_without_aggregates() {
 fn endless_sessions_equal_the_batch_answer() {
     for seed in 0..3 {
         check(100_000, &[], vec![model::count_star()], 1500, 800 + seed);
+        check(100_000, &["key"], vec![model::count_star()], 1500, 850 + seed);
     }
+}
+
+/// A row right at the watermark is on time, one before it is late; a session lives while a row may still touch it.
+#[test]
+fn the_watermark_itself_is_on_time() {
+    let job = job(10, &["key"], vec![model::count_star()]);
+    let context = OperatorContext { worker: 0, workers: 1, batch_rows: 100 };
+    let (spec, schema) = job.local.as_ref().unwrap();
+    let mut local = build_operator(spec, schema.clone(), &[job.input.clone()], &context).unwrap();
+    let (spec, global_schema) = &job.global;
+    let mut global = build_operator(spec, global_schema.clone(), &[schema.clone()], &context).unwrap();
+    let row = |time| Row { time, key: Some(1), name: "n".into(), value: None };
+    let (mut middle, mut out) = (Vec::new(), Vec::new());
+    let barrier = Barrier { checkpoint_epoch: 1, kind: BarrierKind::Publish };
+    local.batch(0, Batch::new(model::batch_of(&[&row(90)])), &mut middle).unwrap();
+    assert_eq!(local.watermark(EventTime(100), &mut middle).unwrap(), None, "a row is held");
+    assert_eq!(local.epoch_end(barrier, &mut middle).unwrap(), Some(EventTime(100)));
+    global.batch(0, middle.remove(0), &mut out).unwrap();
+    assert_eq!(global.watermark(EventTime(100), &mut out).unwrap(), Some(EventTime(99)));
+    assert!(out.is_empty(), "a row at 100 would still join the session");
+    let (early, exact) = (row(99), row(100));
+    local.batch(0, Batch::new(model::batch_of(&[&early, &exact])), &mut middle).unwrap();
+    assert_eq!(local.late_rows(), 1);
+    local.epoch_end(barrier, &mut middle).unwrap();
+    global.batch(0, middle.remove(0), &mut out).unwrap();
+    global.watermark(EventTime(111), &mut out).unwrap();
+    let rows: Vec<_> = out.into_iter().map(|batch| batch.rows).collect();
+    assert_eq!(model::lines_of(&rows), ["1|90|110|2"]);
 }

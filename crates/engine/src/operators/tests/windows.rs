@@ -119,3 +119,23 @@ fn without_keys_and_without_aggregates() {
         check(kind, &["name"], Vec::new(), 8100 + index as u64);
     }
 }
+
+/// Partial states merged give what one accumulator over all rows gives, but for rounding.
+#[test]
+fn every_aggregate_function_merges() {
+    let (kind, names) = (WindowKind::Hop { size: 120, slide: 40, offset: 0 }, ["name"]);
+    let mut random = fastrand::Rng::with_seed(9);
+    let partitions: Vec<_> = (0..2).map(|_| model::random_partition(&mut random, 150, 20, 40)).collect();
+    let (groups, _) = expected(kind, &names, &partitions);
+    for aggregate in model::every_aggregate() {
+        let name = aggregate.expr.name().to_string();
+        let expected = model::evaluate(&groups, std::slice::from_ref(&aggregate));
+        let outcome = Run::new(&job(kind, &names, vec![aggregate]), &partitions, 20, 77).finish(true);
+        let mut lines = model::lines_of(&outcome.output);
+        lines.sort();
+        assert_eq!(lines.len(), expected.len(), "{name}");
+        for (line, expected) in lines.iter().zip(&expected) {
+            assert!(model::nearly_equal(line, expected), "{name}: {line} instead of {expected}");
+        }
+    }
+}
