@@ -10,10 +10,10 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use thalweg_engine::{Aggregate, NamedExpr, NodeId, WindowKind};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, diagnostics_of};
 use crate::plan::graph::{column, display, display_aggregate, unique_name};
 use crate::plan::stream::{Pending, Role, Slot, Stream, StreamColumn, WindowColumn};
 use crate::plan::translate::{Planned, Translator, WindowUse, name_window_columns, place, window_use};
@@ -307,6 +307,37 @@ impl Translator<'_> {
         Ok(Parts { keys: named, key_texts, aggregates, aggregate_texts })
     }
 
+    /// Refuses aggregates that cannot be merged from parts of unsorted input; warns of those that depend on luck.
+    fn check_aggregate(&mut self, aggregate: &AggregateFunctionExpr) -> Planned<()> {
+        let function = aggregate.fun().name();
+        // In WITHIN GROUP (ORDER BY ...) the order names what is aggregated, and string_agg sorts what it has collected:
+        // neither needs rows to arrive sorted.
+        let needs_order = aggregate.order_sensitivity().hard_requires()
+            && !aggregate.fun().supports_within_group_clause()
+            && function != "string_agg";
+        if needs_order && !aggregate.order_bys().is_empty() {
+            return Err(self.at_group(
+                &format!("{function}(... ORDER BY ...) needs its whole input sorted, which streams are not"),
+                "collect with array_agg(... ORDER BY ...) in an inner query and take from the array outside of it",
+            ));
+        }
+        if let Err(error) = aggregate.create_accumulator() {
+            let found = diagnostics_of(&error, self.group_span);
+            let several = aggregate.is_distinct() && aggregate.expressions().len() > 1;
+            let hint = several.then(|| format!("combine them: {function}(DISTINCT struct(a, b))"));
+            return Err(found.into_iter().map(|diagnostic| diagnostic.with_hint_if(hint.clone())).collect());
+        }
+        let takes_any_order =
+            matches!(function, "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value");
+        if takes_any_order && aggregate.order_bys().is_empty() {
+            self.warnings.push(format!(
+                "{function} without ORDER BY takes rows in the order of arrival, which differs from run to run; write \
+                 {function}(... ORDER BY ...)"
+            ));
+        }
+        Ok(())
+    }
+
     fn lower(
         &mut self,
         stream: &Stream,
@@ -324,24 +355,7 @@ impl Translator<'_> {
         let name = unique_name(&display_aggregate(&unnamed.aggregate, unnamed.filter.as_ref()), taken);
         taken.push(name.clone());
         let lowered = lower(&name).map_err(|error| self.failed(error))?;
-        let function = lowered.aggregate.fun().name().to_string();
-        // In WITHIN GROUP (ORDER BY ...) the order names what is aggregated; nothing needs to arrive sorted.
-        let needs_order = lowered.aggregate.order_sensitivity().hard_requires()
-            && !lowered.aggregate.fun().supports_within_group_clause();
-        if needs_order && !lowered.order_bys.is_empty() {
-            return Err(self.at_group(
-                &format!("{function}(... ORDER BY ...) needs its whole input sorted, which streams are not"),
-                "leave out ORDER BY, or use array_agg(... ORDER BY ...)",
-            ));
-        }
-        if matches!(function.as_str(), "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value")
-            && lowered.order_bys.is_empty()
-        {
-            self.warnings.push(format!(
-                "{function} without ORDER BY takes rows in the order of arrival, which differs from run to run; write \
-                 {function}(... ORDER BY ...)"
-            ));
-        }
+        self.check_aggregate(&lowered.aggregate)?;
         Ok(Aggregate { expr: lowered.aggregate, filter: lowered.filter })
     }
 

@@ -95,6 +95,11 @@ fn rewrite_accessors(select: &mut Select, window: &GroupWindow) -> Result<bool, 
             "_start" => WINDOW_START,
             "_end" => WINDOW_END,
             "_rowtime" | "_time" => WINDOW_TIME,
+            "" => {
+                let message = format!("{name}(...) stands for a window only in GROUP BY");
+                let hint = format!("select {name}_start(...) and {name}_end(...)");
+                return ControlFlow::Break(Diagnostic::error(call.name.span(), message).with_hint(hint));
+            }
             _ => return ControlFlow::Continue(()),
         };
         let given = arguments(call).unwrap_or_default();

@@ -167,6 +167,24 @@ fn what_streams_cannot_do_is_refused() {
         ("SELECT k, random() AS r FROM plain", "random() is not allowed"),
         ("SELECT * FROM TUMBLE(TABLE plain, DESCRIPTOR(at), INTERVAL '1' DAY)", "source 'plain' has no watermark"),
         ("SELECT 1 AS one", "a query without FROM"),
+        (
+            "SELECT count(DISTINCT (origin, destination)) AS a, count(DISTINCT origin, destination) AS b
+             FROM TUMBLE(TABLE flights, DESCRIPTOR(departed_at), INTERVAL '1' DAY) GROUP BY window_start",
+            "COUNT DISTINCT with multiple arguments",
+        ),
+        (
+            "SELECT nth_value(origin, 2 ORDER BY delay_minutes) AS a
+             FROM TUMBLE(TABLE flights, DESCRIPTOR(departed_at), INTERVAL '1' DAY) GROUP BY window_start",
+            "needs its whole input sorted",
+        ),
+        (
+            "SELECT tumble(departed_at, INTERVAL '1' DAY) AS w FROM flights GROUP BY tumble(departed_at, INTERVAL '1' DAY)",
+            "12:55: tumble(...) stands for a window only in GROUP BY",
+        ),
+        (
+            "SELECT tumble_end(departed_at, INTERVAL '2' DAY) AS w FROM flights GROUP BY tumble(departed_at, INTERVAL '1' DAY)",
+            "tumble_end names another window",
+        ),
         ("SELECT origin, origin FROM flights", "two columns"),
         ("SELECT nope FROM flights", "12:55: unknown column 'nope'"),
         (
