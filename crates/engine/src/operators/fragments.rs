@@ -298,3 +298,47 @@ fn pick(batches: &[&RecordBatch], column: usize, places: &[(usize, usize)]) -> R
     let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(column).as_ref()).collect();
     Ok(interleave(&arrays, places)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::super::tests::model;
+    use super::*;
+
+    /// Joining small runs keeps every chain's content, and rows that live on elsewhere stay out of checkpoints.
+    #[test]
+    fn joined_runs_keep_what_is_live_and_leave_out_what_was_merged() {
+        let names = model::keys(&["key"]);
+        let layout =
+            StateLayout::new(&names, &model::input_schema(), &[model::count_star()], &["__start", "__end"]).unwrap();
+        let mut store = FragmentStore::default();
+        let (mut kept, mut counts) = (Vec::new(), Vec::new());
+        for run in 0..SMALL_RUNS_MAX as i64 {
+            let column = |values: [i64; 3]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+            let bounds = [column([0; 3]), column([1; 3])];
+            let keys = vec![column([run * 10, run * 10 + 1, run * 10 + 2])];
+            let states = vec![column([run * 100 + 1, run * 100 + 2, run * 100 + 3])];
+            let id = store.add_run(layout.state_rows(3, i64::MAX, &bounds, keys, states).unwrap());
+            let chains = [0, 1, 2].map(|row| store.single(id, row));
+            store.supersede(chains[1]);
+            kept.push(store.concat(chains[0], chains[2]));
+            counts.push(2 * (run * 100) + 4);
+        }
+        store.join_small_runs(&layout).unwrap();
+        store.check_invariants();
+        assert_eq!(store.runs.iter().flatten().count(), 1, "all are one run now");
+        let all = store.all_rows().unwrap();
+        assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 2 * SMALL_RUNS_MAX);
+        assert!(layout.keys_of(&all[0])[0].as_primitive::<Int64Type>().values().iter().all(|key| key % 10 != 1));
+        let [_, results] = store.evaluate(&layout, &kept).unwrap();
+        assert_eq!(results[0].as_primitive::<Int64Type>().values().as_ref(), &counts);
+        for chain in kept {
+            store.release(chain);
+        }
+        assert_eq!((store.live(), store.rows()), (0, 0));
+    }
+}

@@ -2,7 +2,7 @@
 
 mod counts;
 mod harness;
-mod model;
+pub(super) mod model;
 mod sessions;
 mod stateless;
 mod windows;
