@@ -121,6 +121,8 @@ impl From<EngineError> for Failure {
             Some(io::ErrorKind::BrokenPipe) => return Self::silent(Exit::Ok),
             Some(io::ErrorKind::NotFound) => Exit::NotFound,
             Some(io::ErrorKind::PermissionDenied) => Exit::Denied,
+            // Worth another try, but nobody failed to answer.
+            Some(kind) if error.kind == ErrorKind::Retry && !is_about_reaching(kind) => Exit::Failed,
             _ => match error.kind {
                 ErrorKind::Retry => Exit::Unreachable,
                 ErrorKind::FixRequest => Exit::Validation,
@@ -166,6 +168,26 @@ pub fn causes_of(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     causes
 }
 
+/// Whether an IO error says that somebody could not be reached.
+fn is_about_reaching(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
+        NetworkUnreachable, NotConnected, TimedOut,
+    };
+    matches!(
+        kind,
+        AddrNotAvailable
+            | ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
+    )
+}
+
 /// The IO error at the bottom of a chain, if there is one.
 fn find_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
@@ -206,6 +228,19 @@ mod tests {
             (io::ErrorKind::StorageFull, Exit::Failed),
         ] {
             let error = EngineError::with_source(ErrorKind::FixData, "cannot open f", io::Error::new(kind, "inner"));
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+    }
+
+    #[test]
+    fn only_what_was_not_reached_is_unreachable() {
+        for (kind, exit) in [
+            (io::ErrorKind::ConnectionRefused, Exit::Unreachable),
+            (io::ErrorKind::TimedOut, Exit::Unreachable),
+            (io::ErrorKind::StorageFull, Exit::Failed),
+            (io::ErrorKind::FileTooLarge, Exit::Failed),
+        ] {
+            let error = EngineError::with_source(ErrorKind::Retry, "cannot write f", io::Error::new(kind, "inner"));
             assert_eq!(Failure::from(error).exit, exit);
         }
     }

@@ -6,6 +6,7 @@ pub mod editor;
 pub mod meta;
 pub mod session;
 pub mod split;
+mod terminal;
 
 use std::fs::File;
 use std::io::Write;
@@ -72,6 +73,7 @@ impl Shell {
     /// Reads from the terminal until the person leaves.
     pub async fn interact(&mut self) -> Result<Exit, Failure> {
         self.answerer.interactive = true;
+        let _keys = terminal::KeysAsTheyAre::hold();
         talk(format!("thalweg {}  statements end with ;  \\? lists commands, \\q leaves", env!("CARGO_PKG_VERSION")));
         let names = self.names.clone();
         // Collecting function names takes longer than a first keystroke should wait.
