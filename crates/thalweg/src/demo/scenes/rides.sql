@@ -22,6 +22,6 @@ GROUP BY zone, window_start, window_end;
 SELECT zone, window_end AS priced_at, demand, supply,
   CASE
     WHEN supply = 0 THEN 3.0
-    ELSE least(3.0, greatest(1.0, round(CAST(demand AS DOUBLE) / (2.5 * supply), 2)))
+    ELSE least(3.0, greatest(1.0, round(CAST(demand AS DOUBLE) / (10 * supply), 2)))
   END AS surge
 FROM balance;
