@@ -208,20 +208,50 @@ def test_sink_folder_that_holds_other_output(workspace):
     assert (workspace.path / "out/notes.ndjson").exists()
 
 
-def test_disk_full(workspace):
-    """A limit on file size stands in for a full disk: the write fails in the same place, with an error of the system."""
-    workspace.write("in.ndjson", [{**GOOD[0], "name": "x" * 200, "amount": n} for n in range(40000)])
-    workspace.write("p.sql", script())
+@pytest.fixture
+def small_disk(workspace):
+    """A file system of 2 MiB at `small/`, where we may mount one; else None."""
+    place = workspace.path / "small"
+    place.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True
+    ).returncode
+    yield place if mounted else None
+    if mounted:
+        subprocess.run(["umount", "-l", place], check=True)
 
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-    result = workspace.run("run", "p.sql", "--data-dir", "d", status=None, preexec_fn=limit)
-    assert result.returncode == 1 and "out" in result.stderr, result.stderr
+def limit_file_size():
+    """Where nothing can be mounted, a limit on file size makes writes fail in the same place."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+@pytest.mark.parametrize("full", ["sink", "state"])
+def test_disk_full(workspace, small_disk, full):
+    rows = [{**GOOD[0], "name": f"{n:0200d}", "amount": n} for n in range(40000)]
+    workspace.write("in.ndjson", rows)
+    out, data = ("small/out", "d") if full == "sink" else ("out", "small/d")
+    grouped = SINK.replace("SELECT at, name, amount FROM payments", "SELECT name, window_start, count(*) AS amount FROM "
+                           "TUMBLE(TABLE payments, DESCRIPTOR(at), INTERVAL '1' DAY) GROUP BY name, window_start, window_end")  # fmt: skip
+    workspace.write("p.sql", script(out=out, sink=SINK if full == "sink" else grouped))
+    command = ["run", "p.sql", "--data-dir", data, "--parallelism", 2, "--checkpoint-interval", "10ms"]
+    more = {} if small_disk else {"preexec_fn": limit_file_size}
+    if full == "state" and small_disk:
+        workspace.write("small/ballast", b"x" * (2040 << 10))
+    result = workspace.run(*command, status=None, **more)
+    assert result.returncode in (1, 7), f"{result.returncode}\n{result.stderr}"
+    assert full == "state" or "small/out" in result.stderr, result.stderr
+    assert not small_disk or "full" in result.stderr or "space" in result.stderr, result.stderr
     # With space again, the same command ends as if nothing had been.
-    workspace.run("run", "p.sql", "--data-dir", "d")
-    assert sorted(row["amount"] for row in workspace.rows("out")) == list(range(40000))
+    if small_disk:
+        (small_disk / "ballast").unlink(missing_ok=True)
+        subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    workspace.run(*command)
+    if full == "sink":
+        assert sorted(row["amount"] for row in workspace.rows(out)) == list(range(40000))
+    else:
+        assert len(workspace.rows(out)) == 40000
 
 
 def checkpointed(workspace):

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use thalweg_engine::{Chunk, DecodedChunk, Decoder, EngineError, RowError};
 use thalweg_formats::{BadRow, CsvDecoder, DecodeOptions, JsonDecoder, RowPlace};
 
@@ -57,7 +57,7 @@ impl FilesDecoder {
         let metadata = behind.map(|place| reading.metadata[place].1).collect();
         let schema = Arc::new(all.project(&projection)?);
         let batch_rows = context.source.batch_rows.max(1);
-        let mut options = DecodeOptions::new(reading.physical.clone())
+        let mut options = DecodeOptions::new(without_null_times(&reading.physical, context.source.time_column))
             .with_projection(context.columns.to_vec())
             .with_batch_rows(batch_rows);
         options.extra_columns = reading.config.extra_columns;
@@ -103,13 +103,14 @@ impl FilesDecoder {
         Ok(DecodedChunk { batches, errors, input_bytes: block.bytes.len() as u64 })
     }
 
+    /// Gives the batch the source's schema: metadata columns behind, nulls allowed where they were declared.
     fn add_metadata(
         &self,
         batch: &mut RecordBatch,
         origin: &Origin,
         mut place: impl FnMut(usize) -> (u64, Option<u64>),
     ) -> Result<(), EngineError> {
-        if self.metadata.is_empty() {
+        if self.metadata.is_empty() && batch.schema_ref() == &self.schema {
             return Ok(());
         }
         let rows = batch.num_rows();
@@ -121,6 +122,14 @@ impl FilesDecoder {
         *batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         Ok(())
     }
+}
+
+/// A row without event time is a bad row. The decoder says so, because it still knows the row's line and bytes.
+fn without_null_times(physical: &SchemaRef, time_column: Option<usize>) -> SchemaRef {
+    let Some(time) = time_column.filter(|&column| column < physical.fields().len()) else { return physical.clone() };
+    let fields = physical.fields().iter().enumerate();
+    let strict = fields.map(|(at, field)| field.as_ref().clone().with_nullable(field.is_nullable() && at != time));
+    Arc::new(Schema::new_with_metadata(strict.collect::<Vec<_>>(), physical.metadata().clone()))
 }
 
 impl Decoder for FilesDecoder {

@@ -218,7 +218,7 @@ impl SourceReader {
         let mut max = i64::MIN;
         let mut timed = Vec::with_capacity(batches.len());
         for rows in batches {
-            let rows = self.timed(rows, &mut errors)?;
+            let rows = self.timed(rows, split, &mut errors)?;
             if let Some((_, watermarks)) = &rows.times {
                 max = max.max(arrow::compute::max(watermarks).unwrap_or(i64::MIN));
             }
@@ -235,25 +235,25 @@ impl SourceReader {
     }
 
     /// Evaluates event time and watermark; rows without event time are bad rows.
-    fn timed(&self, rows: RecordBatch, errors: &mut Vec<RowError>) -> Result<Timed, EngineError> {
+    fn timed(&self, rows: RecordBatch, split: u32, errors: &mut Vec<RowError>) -> Result<Timed, EngineError> {
         let Some(spec) = &self.shared.spec.watermark else { return Ok(Timed { rows, times: None }) };
         let mut rows = rows;
         let mut time = micros(&spec.time, &rows)?;
         if time.null_count() > 0 {
+            let name: Arc<str> = self.split_name(split).into();
             for row in (0..rows.num_rows()).filter(|&row| time.is_null(row)) {
-                errors.push(RowError {
-                    bytes: format!("{:?}", rows.slice(row, 1).columns()).into_bytes(),
-                    split: self.shared.spec.name.as_str().into(),
-                    position: 0,
-                    line: None,
-                    error: "the event time of WATERMARK FOR is null".into(),
-                });
+                errors.push(without_event_time(&rows.slice(row, 1), name.clone())?);
             }
             rows = filter_record_batch(&rows, &is_not_null(&time)?)?;
             time = micros(&spec.time, &rows)?;
         }
         let watermark = micros(&spec.expr, &rows)?;
         Ok(Timed { rows, times: Some((time, watermark)) })
+    }
+
+    fn split_name(&self, split: u32) -> String {
+        let found = self.shared.lock().feed.splits().into_iter().nth(split as usize);
+        found.map_or_else(|| self.shared.spec.name.clone(), |found| found.name)
     }
 
     /// Applies `on_error` to bad rows.
@@ -382,6 +382,16 @@ fn lowest_watermark(spec: &WatermarkSpec, schema: &SchemaRef, time: EventTime) -
     let row = RecordBatch::try_new(nullable, columns).ok()?;
     let value = micros(&spec.expr, &row).ok()?;
     value.is_valid(0).then(|| value.value(0))
+}
+
+/// A bad row that was already decoded: its bytes and place are gone, so it is shown as JSON.
+fn without_event_time(row: &RecordBatch, split: Arc<str>) -> Result<RowError, EngineError> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(row)?;
+    writer.finish()?;
+    let bytes = writer.into_inner().trim_ascii_end().to_vec();
+    let error = "its event time is null; its place in the file is not known".into();
+    Ok(RowError { bytes, split, position: 0, line: None, error })
 }
 
 fn dead_letters(source: &str, errors: &[RowError]) -> Result<RecordBatch, EngineError> {

@@ -16,7 +16,7 @@ const OUT_OF_RANGE: &str = "is out of range";
 pub(super) fn push_field(column: &mut Column, text: Option<&[u8]>) -> Result<(), String> {
     let Some(text) = text else {
         if !column.nullable {
-            return Err("is null, but declared NOT NULL".into());
+            return Err("is null, but may not be".into());
         }
         column.push_null();
         return Ok(());

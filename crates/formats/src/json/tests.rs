@@ -218,7 +218,7 @@ fn nested_values_and_their_faults() {
     assert_eq!(
         bad.iter().map(|bad| bad.error.as_str()).collect::<Vec<_>>(),
         [
-            "column \"p.x\": is missing, but declared NOT NULL",
+            "column \"p.x\": is missing, but may not be null",
             "column \"l.x\": expected BIGINT, found boolean true",
             "column \"n\": expected BIGINT, found string \"a\"",
             "column \"p\": expected STRUCT(x BIGINT, y TEXT), found number 5",
@@ -266,8 +266,8 @@ fn projection_extra_and_missing_columns() {
 
     let required = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
     let (_, bad) = decode(required, "{\"a\":null}\n{}\n");
-    assert_eq!(bad[0].error, "column \"a\": is null, but declared NOT NULL");
-    assert_eq!(bad[1].error, "column \"a\": is missing, but declared NOT NULL");
+    assert_eq!(bad[0].error, "column \"a\": is null, but may not be");
+    assert_eq!(bad[1].error, "column \"a\": is missing, but may not be null");
     assert!(JsonDecoder::new(DecodeOptions::new(whole).with_projection(vec![3])).is_err());
 }
 

@@ -83,7 +83,7 @@ fn fill_missing(row: &mut Row, rules: &Rules) -> Result<(), Fault> {
             return Err(Fault::new("is missing").within(&column.name));
         }
         if !column.nullable {
-            return Err(Fault::new("is missing, but declared NOT NULL").within(&column.name));
+            return Err(Fault::new("is missing, but may not be null").within(&column.name));
         }
         column.push_null();
     }
@@ -214,7 +214,7 @@ fn read_any(column: &mut Column, text: Text<'_>, at: usize, depth: u32, rules: &
         b'n' => {
             let end = skip_literal(text, at, b"null")?;
             if !column.nullable {
-                return Err(Fault::new("is null, but declared NOT NULL"));
+                return Err(Fault::new("is null, but may not be"));
             }
             column.push_null();
             return Ok(end);
