@@ -134,7 +134,7 @@ pub fn run(args: RunArgs, settings: &Settings) -> Result<Exit, Failure> {
                 return already_complete(&args, &script, &front, *manifest, &store).await;
             }
         };
-        let summary = follow(run, &script, &rows).await?;
+        let summary = follow(run, &script, &rows, front.bound.sinks.len()).await?;
         let savepoint = match &args.savepoint {
             Some(place) => Some(save(&store, place).await?),
             None => None,
@@ -211,7 +211,7 @@ async fn open_store(
 }
 
 /// Waits for the end, or for someone to ask for it; shows progress and prints rows of SELECT statements meanwhile.
-async fn follow(mut run: RunHandle, script: &Script, rows: &LiveSink) -> Result<Summary, Failure> {
+async fn follow(mut run: RunHandle, script: &Script, rows: &LiveSink, sinks: usize) -> Result<Summary, Failure> {
     let interrupts = Interrupts::listen("stopping with a last checkpoint; press Ctrl-C again to end at once");
     let mut display = Display::start(&script.name);
     let mut shown = Instant::now();
@@ -226,9 +226,12 @@ async fn follow(mut run: RunHandle, script: &Script, rows: &LiveSink) -> Result<
         }
         if let Err(failure) = rows.print() {
             rows.close();
-            run.stop();
-            run.wait().await?;
-            return Err(failure);
+            // The reader of stdout is gone: without another sink there is nobody left to run for.
+            if sinks == 1 || failure.exit != Exit::Ok {
+                run.stop();
+                run.wait().await?;
+                return Err(failure);
+            }
         }
         if shown.elapsed() >= display.interval() {
             display.show(Sample::of(&run));
@@ -244,7 +247,7 @@ async fn follow(mut run: RunHandle, script: &Script, rows: &LiveSink) -> Result<
         rows.print()?;
         tokio::time::sleep(TICK).await;
     }
-    rows.finish()?;
+    rows.print()?;
     Ok(run.wait().await?)
 }
 
@@ -278,10 +281,6 @@ impl<'a> RowPrinter<'a> {
 
     fn close(&self) {
         self.sink.close();
-    }
-
-    fn finish(mut self) -> Result<(), Failure> {
-        self.print()
     }
 }
 

@@ -155,7 +155,7 @@ impl Shared {
 
 impl Sink for LiveSink {
     fn describe(&self) -> String {
-        "this process".into()
+        "stdout".into()
     }
 
     fn accept(&self, schema: &SchemaRef) -> Result<(), EngineError> {

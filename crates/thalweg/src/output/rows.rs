@@ -236,7 +236,12 @@ fn cell(formatter: &ArrayFormatter<'_>, data_type: &DataType, row: usize) -> Res
 fn short_float(text: String) -> String {
     match text.split_once('.') {
         Some((_, decimals)) if decimals.len() > 6 && !decimals.contains('e') => {
-            text.parse::<f64>().map_or(text, |value| format!("{value:.6}"))
+            text.parse::<f64>().map_or(text, |value| {
+                let cut = format!("{value:.6}");
+                let short = cut.trim_end_matches('0').trim_end_matches('.');
+                // What is too small for six decimals is not shown as nothing.
+                if short.parse() == Ok(0.0) { format!("{value:e}") } else { short.to_string() }
+            })
         }
         _ => text,
     }
@@ -293,6 +298,18 @@ mod tests {
         assert_eq!(print(Format::Csv, &[]), "n,s,f,t\n");
         assert!(print(Format::Table, &[]).contains("(0 rows)"));
         assert_eq!(print(Format::Jsonl, &[]), "");
+    }
+
+    #[test]
+    fn floats_are_short_but_never_nothing() {
+        for (text, short) in [
+            ("0.30000000000000004", "0.3"),
+            ("0.3333333333", "0.333333"),
+            ("0.000000012345", "1.2345e-8"),
+            ("1.5", "1.5"),
+        ] {
+            assert_eq!(short_float(text.into()), short);
+        }
     }
 
     #[test]

@@ -68,6 +68,20 @@ fn rows_of_a_select_go_to_stdout() {
     assert_eq!(lines, ["{\"k\":\"k0\",\"n\":0}", "{\"k\":\"k1\",\"n\":1}", "{\"k\":\"k2\",\"n\":2}"]);
 }
 
+#[test]
+fn a_reader_that_goes_away_does_not_stop_the_other_sinks() {
+    let folder = folder();
+    folder.write("q.sql", &format!("{SCRIPT}\nSELECT n FROM r;\n"));
+    let mut command = folder.command(&["run", "q.sql"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the binary ends");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && err.contains("complete"), "{:?}: {err}", output.status);
+    assert_eq!(rows(&folder, "out/minutes").len(), 30);
+}
+
 #[cfg(unix)]
 #[test]
 fn one_process_at_a_time_and_a_stop_that_can_be_continued() {
