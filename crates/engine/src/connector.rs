@@ -85,6 +85,12 @@ pub trait SourceFeed: Send {
         let _ = (split, event_time);
     }
 
+    /// Called before each claim of a source with `watermark.max_drift`: splits that have come further than `ceiling` wait,
+    /// as if they had nothing to give. The split furthest behind is never above it.
+    fn hold_above(&mut self, ceiling: EventTime) {
+        let _ = ceiling;
+    }
+
     /// A decoder for one worker.
     fn decoder(&self) -> Result<Box<dyn Decoder>, EngineError>;
 

@@ -42,6 +42,8 @@ pub(crate) struct FilesFeed {
     open: Vec<u32>,
     watcher: Option<Watcher>,
     is_single: bool,
+    /// Files whose event time is known to be above this wait for the others.
+    ceiling: EventTime,
 }
 
 struct Split {
@@ -102,6 +104,7 @@ impl FilesFeed {
             open: vec![],
             watcher: None,
             is_single: listing.is_single,
+            ceiling: EventTime::MAX,
         };
         for (entry, lowest) in listing.entries.into_iter().zip(lowest) {
             let position = restored.remove(&*entry.name);
@@ -243,6 +246,9 @@ impl SourceFeed for FilesFeed {
             let Some(index) = self.open.iter().copied().min_by_key(behind) else {
                 return Ok(if self.context.source.watch { Claim::Pending } else { Claim::Finished });
             };
+            if self.splits[index as usize].progress.is_some_and(|progress| progress > self.ceiling) {
+                return Ok(Claim::Pending);
+            }
             let State::Open(reader) = &mut self.splits[index as usize].state else {
                 return Err(EngineError::bug("a file in the list of open ones is not open"));
             };
@@ -285,6 +291,10 @@ impl SourceFeed for FilesFeed {
         if self.waiting.remove(&(before, split)) {
             self.waiting.insert((event_time, split));
         }
+    }
+
+    fn hold_above(&mut self, ceiling: EventTime) {
+        self.ceiling = ceiling;
     }
 
     fn decoder(&self) -> Result<Box<dyn Decoder>, EngineError> {

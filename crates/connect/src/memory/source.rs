@@ -138,6 +138,7 @@ impl Source for MemorySource {
             watch: context.watch,
             restored: positions,
             splits: vec![],
+            ceiling: EventTime::MAX,
         };
         feed.see_splits()?;
         Ok(Box::new(feed))
@@ -155,6 +156,8 @@ struct MemoryFeed {
     watch: bool,
     restored: Vec<SplitPosition>,
     splits: Vec<Progress>,
+    /// Splits whose event time is above this wait for the others.
+    ceiling: EventTime,
 }
 
 /// How far one split was handed out.
@@ -236,6 +239,9 @@ impl SourceFeed for MemoryFeed {
         let mut order: Vec<usize> = (0..self.splits.len()).collect();
         order.sort_by_key(|&index| (self.splits[index].event_time, self.splits[index].sequence, index));
         for index in order {
+            if self.splits[index].event_time > self.ceiling {
+                return Ok(Claim::Pending);
+            }
             if let Some(rows) = self.next(index) {
                 let progress = &mut self.splits[index];
                 let chunk = Chunk { split: index as u32, sequence: progress.sequence, payload: Box::new(rows) };
@@ -269,6 +275,10 @@ impl SourceFeed for MemoryFeed {
         if let Some(progress) = self.splits.get_mut(split as usize) {
             progress.event_time = event_time;
         }
+    }
+
+    fn hold_above(&mut self, ceiling: EventTime) {
+        self.ceiling = ceiling;
     }
 
     fn decoder(&self) -> Result<Box<dyn Decoder>, EngineError> {

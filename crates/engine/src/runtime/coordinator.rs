@@ -45,6 +45,8 @@ pub(crate) struct Coordinator {
     pub(crate) durable: Durable,
     pub(crate) last_kind: Option<BarrierKind>,
     pub(crate) last_totals: Totals,
+    /// Time since this run began; stands still in a simulation.
+    pub(crate) clock: super::Clock,
 }
 
 /// What the newest manifest says; moves on with each finished checkpoint.
@@ -129,6 +131,7 @@ impl Coordinator {
         totals.dropped += counted.0;
         totals.dead_lettered += counted.1;
         totals.input_bytes += counted.2;
+        totals.elapsed_us += (self.clock)().as_micros() as u64;
         assert!(barrier.kind.is_durable(), "only durable barriers become manifests");
         self.last_kind = Some(barrier.kind);
         self.last_totals = totals.clone();

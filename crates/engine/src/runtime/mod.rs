@@ -297,6 +297,7 @@ async fn prepare(plan: Plan, options: &RunOptions, clock: &Clock) -> Result<Prep
         faults: options.faults.clone(),
         last_totals: durable.base.clone(),
         last_kind: None,
+        clock: clock.clone(),
         durable,
     };
     Ok(Preparation::Ready(Box::new(Prepared { coordinator, parts, counters, next_epoch })))

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_state::Totals;
+
 use super::coordinator::Completed;
 use super::metrics::get;
 use super::worker::Stepped;
@@ -32,6 +34,27 @@ pub struct Simulated {
     pub finished: bool,
 }
 
+impl Simulated {
+    /// `bad`: rows dropped and dead-lettered in this run.
+    fn new(last_epoch: u64, totals: &Totals, bad: (u64, u64), finished: bool) -> Self {
+        let (rows_in, rows_out, late) = (totals.rows_in, totals.rows_out, totals.late);
+        Self { last_epoch, rows_in, rows_out, late, dropped: bad.0, dead_lettered: bad.1, finished }
+    }
+}
+
+/// Whether an epoch ends here, and how.
+fn next_barrier(random: &mut fastrand::Rng, finished: bool) -> Option<BarrierKind> {
+    if finished {
+        Some(BarrierKind::Stop)
+    } else if random.u32(..STEPS_PER_EPOCH) > 0 {
+        None
+    } else if random.u32(..EPOCHS_PER_CHECKPOINT) > 0 {
+        Some(BarrierKind::Publish)
+    } else {
+        Some(BarrierKind::Checkpoint)
+    }
+}
+
 /// Runs a bounded plan to its end, or to the first error.
 ///
 /// # Errors
@@ -41,15 +64,8 @@ pub async fn simulate(plan: Plan, options: RunOptions, seed: u64) -> Result<Simu
     let prepared = match prepare(plan, &options, &clock).await? {
         Preparation::Ready(prepared) => *prepared,
         Preparation::Complete(manifest) => {
-            return Ok(Simulated {
-                last_epoch: manifest.checkpoint_epoch,
-                rows_in: manifest.totals.rows_in,
-                rows_out: manifest.totals.rows_out,
-                late: manifest.totals.late,
-                dropped: manifest.totals.dropped,
-                dead_lettered: manifest.totals.dead_lettered,
-                finished: true,
-            });
+            let (totals, none) = (&manifest.totals, (0, 0));
+            return Ok(Simulated::new(manifest.checkpoint_epoch, totals, none, true));
         }
     };
     let Prepared { mut coordinator, mut parts, counters, mut next_epoch } = prepared;
@@ -60,16 +76,7 @@ pub async fn simulate(plan: Plan, options: RunOptions, seed: u64) -> Result<Simu
     loop {
         if under_way.is_none() {
             let finished = parts.workers.iter().all(|worker| worker.sources_finished());
-            let kind = if finished {
-                Some(BarrierKind::Stop)
-            } else if random.u32(..STEPS_PER_EPOCH) > 0 {
-                None
-            } else if random.u32(..EPOCHS_PER_CHECKPOINT) > 0 {
-                Some(BarrierKind::Publish)
-            } else {
-                Some(BarrierKind::Checkpoint)
-            };
-            if let Some(kind) = kind {
+            if let Some(kind) = next_barrier(&mut random, finished) {
                 let barrier = Barrier { checkpoint_epoch: next_epoch, kind };
                 next_epoch += 1;
                 parts.sources.iter().for_each(|source| source.inject(barrier));
@@ -100,16 +107,8 @@ pub async fn simulate(plan: Plan, options: RunOptions, seed: u64) -> Result<Simu
         }
         coordinator.finish(completed).await?;
         if barrier.kind == BarrierKind::Stop {
-            let totals = &coordinator.last_totals;
-            return Ok(Simulated {
-                last_epoch: barrier.checkpoint_epoch,
-                rows_in: totals.rows_in,
-                rows_out: totals.rows_out,
-                late: totals.late,
-                dropped: get(&counters.dropped),
-                dead_lettered: get(&counters.dead_lettered),
-                finished,
-            });
+            let bad = (get(&counters.dropped), get(&counters.dead_lettered));
+            return Ok(Simulated::new(barrier.checkpoint_epoch, &coordinator.last_totals, bad, finished));
         }
     }
 }

@@ -188,6 +188,10 @@ impl SourceReader {
         if !self.reads || self.pending.len() >= PENDING_CHUNKS_MAX || state.finished {
             return Ok(Turn::Nothing);
         }
+        if let Some(max_drift) = shared.spec.watermark.as_ref().and_then(|w| w.max_drift) {
+            let ceiling = state.tracker.ceiling(max_drift);
+            state.feed.hold_above(ceiling);
+        }
         let claim = state.feed.claim()?;
         state.claims += 1;
         let served = if let Claim::Chunk(chunk) = &claim { Some(chunk.split) } else { None };

@@ -143,6 +143,19 @@ impl Tracker {
         watermarks
     }
 
+    /// How far a split may have come before it has to wait for the others.
+    pub(crate) fn ceiling(&self, max_drift: Duration) -> EventTime {
+        let behind = self
+            .splits
+            .iter()
+            .filter(|split| !(split.finished && split.resolved == split.claimed))
+            .filter(|split| !self.idle_timeout.is_some_and(|limit| split.empty_for >= limit))
+            .map(|split| split.running.max(split.lowest))
+            .min();
+        let drift = i64::try_from(max_drift.as_micros()).unwrap_or(i64::MAX);
+        behind.map_or(EventTime::MAX, |behind| EventTime(behind.saturating_add(drift)))
+    }
+
     /// No worker without chunks in hand will produce a row on time below this. `MAX` when all splits are done.
     pub(crate) fn bound(&mut self) -> EventTime {
         let mut lowest = i64::MAX;
@@ -206,6 +219,20 @@ mod tests {
         tracker.decoded(0, 0, 10);
         tracker.decoded(0, 1, 99);
         assert_eq!(tracker.cut_watermarks()["a"], 10);
+    }
+
+    #[test]
+    fn the_ceiling_is_a_drift_above_the_split_furthest_behind() {
+        let mut tracker = tracker(&["a", "b"]);
+        let drift = Duration::from_micros(100);
+        assert_eq!(tracker.ceiling(drift), EventTime(i64::MIN + 100));
+        for (split, time) in [(0, 500), (1, 20)] {
+            tracker.claimed(split, 0);
+            tracker.decoded(split, 0, time);
+        }
+        assert_eq!(tracker.ceiling(drift), EventTime(120));
+        (1..=10).for_each(|tick| tracker.polled(Duration::from_millis(200 * tick), Some(0)));
+        assert_eq!(tracker.ceiling(drift), EventTime(600), "an idle split holds nobody");
     }
 
     #[test]
