@@ -100,12 +100,12 @@ impl Answerer {
 
     /// Whether the engine has to run for a query.
     fn is_streaming(&self, query: &ast::Query, emit: EmitPolicy) -> bool {
-        let used = uses(query);
-        if used.window || emit != EmitPolicy::Default {
+        if emit != EmitPolicy::Default {
             return true;
         }
+        // What is sorted or cut is asked of the rows there are now.
         let limited = query.limit_clause.is_some() || query.order_by.is_some();
-        !limited && self.reads_endless_input(&query.to_string())
+        !limited && (uses(query).window || self.reads_endless_input(&query.to_string()))
     }
 
     fn reads_endless_input(&self, query: &str) -> bool {
