@@ -16,6 +16,7 @@ mod suggest;
 #[cfg(test)]
 mod testing;
 pub mod types;
+mod validate;
 
 pub use crate::{
     adhoc::{QueryResult, QuerySession, query_batch, query_error},
@@ -28,4 +29,5 @@ pub use crate::{
     plan::{NodeNote, PlannedPipeline, StateNote, plan_pipeline, plan_query},
     registry::{ConnectorRegistry, Connectors},
     statement::{Script, Spanned, Statement},
+    validate::validate,
 };

@@ -56,10 +56,21 @@ pub fn bind_with_warnings(
     context: &BindContext,
 ) -> Result<(BoundPipeline, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut binder = Binder::new(context)?;
-    binder.bind_script(script);
-    binder.check_sinks(script);
-    binder.warn_unread();
+    binder.bind_all(script);
     binder.finish()
+}
+
+/// Binds what can be bound: the sound part of the script, and all findings. `incomplete` says that statements are missing
+/// because they could not be parsed; names that are not declared are not blamed then.
+pub(crate) fn bind_sound(
+    script: &Script,
+    context: &BindContext,
+    incomplete: bool,
+) -> Result<(BoundPipeline, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut binder = Binder::new(context)?;
+    binder.incomplete = incomplete;
+    binder.bind_all(script);
+    Ok(binder.finish_sound())
 }
 
 /// Binds the sources of a script and nothing else, for a session whose queries are planned one by one.
@@ -111,6 +122,9 @@ struct Binder<'a> {
     views_so_far: BTreeSet<String>,
     /// Sinks named by `dlq`.
     dead_letter_sinks: BTreeSet<String>,
+    /// Sinks that a statement writes into, also one that failed.
+    written: BTreeSet<String>,
+    incomplete: bool,
     pipeline: BoundPipeline,
 }
 
@@ -124,6 +138,8 @@ impl<'a> Binder<'a> {
             names: BTreeMap::new(),
             views_so_far: BTreeSet::new(),
             dead_letter_sinks: BTreeSet::new(),
+            written: BTreeSet::new(),
+            incomplete: false,
             pipeline: BoundPipeline {
                 name: context.name.clone(),
                 sources: BTreeMap::new(),
@@ -132,6 +148,12 @@ impl<'a> Binder<'a> {
                 settings: Settings::default(),
             },
         })
+    }
+
+    fn bind_all(&mut self, script: &Script) {
+        self.bind_script(script);
+        self.check_sinks(script);
+        self.warn_unread();
     }
 
     fn bind_script(&mut self, script: &Script) {
@@ -256,13 +278,14 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<(BoundPipeline, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn finish(self) -> Result<(BoundPipeline, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let (pipeline, found) = self.finish_sound();
+        if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok((pipeline, found)) }
+    }
+
+    fn finish_sound(mut self) -> (BoundPipeline, Vec<Diagnostic>) {
         self.pipeline.sinks.retain(|sink| !sink.queries.is_empty() || self.dead_letter_sinks.contains(&sink.name));
-        let found = sorted(self.found);
-        match found.iter().any(Diagnostic::is_error) {
-            true => Err(found),
-            false => Ok((self.pipeline, found)),
-        }
+        (self.pipeline, sorted(self.found))
     }
 
     fn sink_mut(&mut self, name: &str) -> Option<&mut BoundSink> {

@@ -1,5 +1,7 @@
 //! Queries and views: every table that they read exists.
 
+use std::collections::BTreeSet;
+
 use datafusion::sql::sqlparser::ast::{self, ObjectName, Spanned as _};
 
 use super::relations::relations_of;
@@ -11,14 +13,16 @@ use crate::suggest;
 
 impl Binder<'_> {
     pub(super) fn bind_view(&mut self, create: &CreateView) {
-        self.check_query(&create.query);
+        let is_sound = self.check_query(&create.query);
         let name = &create.name.value;
         if create.or_replace {
             self.pipeline.views.retain(|(earlier, ..)| earlier != name);
         }
         self.check_column_names(&create.columns);
-        let columns = create.columns.iter().map(|column| column.value.clone()).collect();
-        self.pipeline.views.push((name.clone(), columns, create.query.clone()));
+        if is_sound {
+            let columns = create.columns.iter().map(|column| column.value.clone()).collect();
+            self.pipeline.views.push((name.clone(), columns, create.query.clone()));
+        }
         self.views_so_far.insert(name.clone());
     }
 
@@ -30,40 +34,47 @@ impl Binder<'_> {
         }
     }
 
-    /// Checks what the query reads and marks it as read.
-    pub(super) fn check_query(&mut self, query: &ast::Query) {
+    /// Checks what the query reads and marks it as read. Whether all of it is there; what failed to be bound itself was
+    /// reported then.
+    pub(super) fn check_query(&mut self, query: &ast::Query) -> bool {
         let relations = relations_of(query);
+        let mut is_sound = true;
         for table in &relations.tables {
-            self.check_table(table, &relations.with_names);
+            is_sound &= self.check_table(table, &relations.with_names);
         }
         for function in &relations.functions {
-            self.check_table_function(function);
+            is_sound &= self.check_table_function(function);
         }
+        is_sound
     }
 
-    fn check_table(&mut self, table: &ObjectName, with_names: &std::collections::BTreeSet<String>) {
+    fn check_table(&mut self, table: &ObjectName, with_names: &BTreeSet<String>) -> bool {
         let span = table.span();
         let Some(ident) = single_name(table) else {
             self.found.push(
                 Diagnostic::error(span, format!("unknown table '{table}'"))
                     .with_hint("a pipeline has one flat space of names: write the name alone"),
             );
-            return;
+            return false;
         };
         let name = fold(ident);
-        if let Some(declared) = self.names.get_mut(&name).filter(|declared| declared.kind != Kind::Sink) {
-            declared.read = true;
-            let is_later = declared.kind == Kind::View && !self.views_so_far.contains(&name);
-            if is_later && !with_names.contains(&name) {
+        let is_with = with_names.contains(&name);
+        let Some(declared) = self.names.get_mut(&name).filter(|declared| declared.kind != Kind::Sink) else {
+            if !is_with && !self.incomplete {
+                self.found.push(self.unknown_table(ident, &name, table));
+            }
+            return is_with;
+        };
+        declared.read = true;
+        match declared.kind {
+            Kind::View if !self.views_so_far.contains(&name) && !is_with => {
                 let message = format!("view '{name}' is used before it is declared");
                 self.found.push(Diagnostic::error(span, message).with_hint("move its CREATE VIEW up"));
+                false
             }
-            return;
+            Kind::View => is_with || self.pipeline.views.iter().any(|(view, ..)| *view == name),
+            _ => is_with || self.pipeline.sources.contains_key(&name),
         }
-        if with_names.contains(&name) {
-            return;
-        }
-        self.found.push(self.unknown_table(ident, &name, table));
     }
 
     fn unknown_table(&self, ident: &ast::Ident, name: &str, table: &ObjectName) -> Diagnostic {
@@ -83,15 +94,16 @@ impl Binder<'_> {
         Diagnostic::error(span, format!("unknown table '{name}'")).with_hint_if(hint)
     }
 
-    fn check_table_function(&mut self, function: &ObjectName) {
+    fn check_table_function(&mut self, function: &ObjectName) -> bool {
         let name = single_name(function).map_or_else(|| function.to_string(), fold);
         if self.state.table_functions().contains_key(name.as_str()) {
-            return;
+            return true;
         }
         let known = WINDOW_FUNCTIONS.iter().map(|(name, _)| *name);
         let hint = suggest::hint(&name, known, "window functions");
         self.found
             .push(Diagnostic::error(function.span(), format!("unknown table function '{name}'")).with_hint_if(hint));
+        false
     }
 }
 

@@ -41,8 +41,9 @@ impl Binder<'_> {
     pub(super) fn bind_source(&mut self, create: &CreateSource) {
         let errors_before = self.found.len();
         let columns = self.columns(&create.columns);
+        let columns_are_sound = self.found.len() == errors_before;
         let policy = self.policy(create);
-        let Some(source) = self.open_source(create, &columns, self.found.len() > errors_before) else { return };
+        let Some(source) = self.open_source(create, &columns, columns_are_sound) else { return };
         self.check_metadata(&columns, &source.schema(), create);
         let Some(schema) = self.check_computed(&columns, source.schema()) else { return };
         self.check_watermark(create, &schema);
@@ -111,14 +112,21 @@ impl Binder<'_> {
         }
     }
 
-    /// Builds the source, or only checks it; `None` if it cannot be, which is reported.
-    fn open_source(&mut self, create: &CreateSource, columns: &Columns, check_only: bool) -> Option<Arc<dyn Source>> {
+    /// Builds the source, or only checks it. With wrong options, a source with sound declared columns is stood in for, so
+    /// that its queries are checked nevertheless.
+    fn open_source(
+        &mut self,
+        create: &CreateSource,
+        columns: &Columns,
+        columns_are_sound: bool,
+    ) -> Option<Arc<dyn Source>> {
+        let stands_in = columns_are_sound && !columns.physical.is_empty();
         let Some((connector, mut options)) = split_connector(&create.options) else {
             self.found.push(
                 Diagnostic::error(create.name.span, format!("source '{}' names no connector", create.name.value))
                     .with_hint("add connector = 'files' (or another) to WITH (...)"),
             );
-            return None;
+            return stands_in.then(|| DeclaredSource::of(&create.name.value, "", columns));
         };
         options.retain(|key, _| !OWN_OPTIONS.contains(&key.as_str()) && !key.starts_with("watermark."));
         let declared = !columns.physical.is_empty();
@@ -130,19 +138,19 @@ impl Binder<'_> {
             metadata: columns.metadata.iter().map(|(field, key, _)| (field.name().clone(), key.clone())).collect(),
             working_dir: self.context.working_dir.clone(),
         };
-        if check_only || (self.context.offline && declared) {
+        let stand_in = || stands_in.then(|| DeclaredSource::of(&request.name, &request.connector, columns));
+        if !columns_are_sound || (self.context.offline && declared) {
             let errors = self.context.registry.check_source(&request);
-            let usable = errors.is_empty() && !check_only;
             if !errors.is_empty() {
                 self.option_errors(errors, &create.options, &create.columns, &create.name);
             }
-            return usable.then(|| DeclaredSource::of(&request, columns));
+            return stand_in();
         }
         match self.context.registry.open_source(&request) {
             Ok(source) => Some(source),
             Err(errors) => {
                 self.option_errors(errors, &create.options, &create.columns, &create.name);
-                None
+                stand_in()
             }
         }
     }
@@ -267,7 +275,7 @@ impl Binder<'_> {
             (OnError::DeadLetter, Some(option)) => {
                 let sink = option.value.node.to_lowercase();
                 let is_sink = self.names.get(&sink).is_some_and(|declared| declared.kind == Kind::Sink);
-                if !is_sink {
+                if !is_sink && !self.incomplete {
                     let finding = self.unknown(Kind::Sink, &sink, option.value.span);
                     self.found.push(finding);
                 }
@@ -339,12 +347,12 @@ struct DeclaredSource {
 }
 
 impl DeclaredSource {
-    fn of(request: &SourceRequest, columns: &Columns) -> Arc<dyn Source> {
+    fn of(name: &str, connector: &str, columns: &Columns) -> Arc<dyn Source> {
         let metadata = columns.metadata.iter().map(|(field, ..)| field.clone());
         let fields: Vec<Field> = columns.physical.iter().cloned().chain(metadata).collect();
         Arc::new(Self {
-            name: request.name.clone(),
-            connector: request.connector.clone(),
+            name: name.to_string(),
+            connector: connector.to_string(),
             schema: Arc::new(Schema::new(fields)),
         })
     }

@@ -5,6 +5,7 @@
 
 mod calendar;
 mod flink_time;
+mod pattern;
 mod strings;
 
 use std::sync::Arc;

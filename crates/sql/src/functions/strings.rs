@@ -10,7 +10,8 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, Int64Builder, StringArr
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
-use regex::Regex;
+
+use super::pattern::Pattern;
 
 /// Evaluates over arrays of equal length; with only literals, over one row, giving a literal.
 pub(super) fn over_arrays(
@@ -243,7 +244,7 @@ impl ScalarUDFImpl for RegexpExtract {
         if let (Some(texts), Some(pattern), Some(group)) =
             (args.args.first().and_then(text_column), args.args.get(1).and_then(literal_text), group)
         {
-            return Ok(ColumnarValue::Array(with_regex(pattern, |regex| extract_all(texts, regex, group))?));
+            return Ok(ColumnarValue::Array(with_pattern(pattern, |pattern| extract_all(texts, pattern, group))?));
         }
         over_arrays(args, |arrays| {
             let (texts, patterns) = (arrays[0].as_string::<i32>(), arrays[1].as_string::<i32>());
@@ -256,34 +257,23 @@ impl ScalarUDFImpl for RegexpExtract {
                     continue;
                 };
                 let text = texts.value(row);
-                let part = with_regex(patterns.value(row), |regex| extract(text, regex, group).map(str::to_string))?;
-                found.append_option(part);
+                with_pattern(patterns.value(row), |pattern| {
+                    let group = usize::try_from(group).ok();
+                    found.append_option(group.and_then(|group| pattern.extract(text, group, &mut None)));
+                })?;
             }
             Ok(Arc::new(found.finish()))
         })
     }
 }
 
-fn extract<'a>(text: &'a str, regex: &Regex, group: i64) -> Option<&'a str> {
-    let group = usize::try_from(group).ok()?;
-    if group == 0 {
-        return regex.find(text).map(|found| found.as_str());
-    }
-    regex.captures(text)?.get(group).map(|found| found.as_str())
-}
-
-/// One set of capture slots for all rows: allocating them per row costs more than matching.
-fn extract_all(texts: &StringArray, regex: &Regex, group: i64) -> ArrayRef {
+fn extract_all(texts: &StringArray, pattern: &Pattern, group: i64) -> ArrayRef {
     let mut parts = StringBuilder::with_capacity(texts.len(), texts.len() * 8);
-    let mut locations = regex.capture_locations();
-    let group = usize::try_from(group).ok().filter(|group| *group < locations.len());
+    let mut scratch = pattern.scratch();
+    let group = usize::try_from(group).ok();
     for text in texts {
         let part = match (text, group) {
-            (Some(text), Some(0)) => regex.find(text).map(|found| found.as_str()),
-            (Some(text), Some(group)) => {
-                let matched = regex.captures_read(&mut locations, text);
-                matched.and_then(|_| locations.get(group)).map(|(start, end)| &text[start..end])
-            }
+            (Some(text), Some(group)) => pattern.extract(text, group, &mut scratch),
             _ => None,
         };
         parts.append_option(part);
@@ -296,27 +286,27 @@ fn extract_all(texts: &StringArray, regex: &Regex, group: i64) -> ArrayRef {
 const COMPILED_MAX: usize = 32;
 
 thread_local! {
-    static COMPILED: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
+    static COMPILED: RefCell<Vec<(String, Pattern)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_regex<T>(pattern: &str, run: impl FnOnce(&Regex) -> T) -> Result<T> {
+fn with_pattern<T>(pattern: &str, run: impl FnOnce(&Pattern) -> T) -> Result<T> {
     COMPILED.with_borrow_mut(|compiled| {
         match compiled.iter().rposition(|(known, _)| known == pattern) {
             Some(last) if last + 1 == compiled.len() => {}
             Some(index) => compiled[index..].rotate_left(1),
             None => {
-                let regex = match Regex::new(pattern) {
-                    Ok(regex) => regex,
+                let compiled_now = match Pattern::new(pattern) {
+                    Ok(compiled_now) => compiled_now,
                     Err(error) => return exec_err!("'{pattern}' is not a regular expression: {}", reason(&error)),
                 };
                 if compiled.len() == COMPILED_MAX {
                     compiled.remove(0);
                 }
-                compiled.push((pattern.to_string(), regex));
+                compiled.push((pattern.to_string(), compiled_now));
             }
         }
-        let (_, regex) = &compiled[compiled.len() - 1];
-        Ok(run(regex))
+        let (_, latest) = &compiled[compiled.len() - 1];
+        Ok(run(latest))
     })
 }
 

@@ -22,6 +22,12 @@ pub(crate) use window_args::{WINDOW_FUNCTIONS, window_function, window_input};
 
 /// Parses all statements; with errors in several, all are reported.
 pub fn parse_script(sql: &str) -> std::result::Result<Script, Vec<Diagnostic>> {
+    let (script, errors) = parse_statements(sql);
+    if errors.is_empty() { Ok(script) } else { Err(errors) }
+}
+
+/// The statements that can be parsed, and what is wrong with the others.
+pub(crate) fn parse_statements(sql: &str) -> (Script, Vec<Diagnostic>) {
     let mut errors = Vec::new();
     let mut tokens = Vec::new();
     if let Err(error) = Tokenizer::new(&ThalwegDialect, sql).tokenize_with_location_into_buf(&mut tokens) {
@@ -42,7 +48,7 @@ pub fn parse_script(sql: &str) -> std::result::Result<Script, Vec<Diagnostic>> {
             Err(error) => errors.push(*error),
         }
     }
-    if errors.is_empty() { Ok(script) } else { Err(sorted(errors)) }
+    (script, sorted(errors))
 }
 
 fn lower_first_letter(text: &str) -> String {
