@@ -75,13 +75,20 @@ pub struct How<'a> {
     pub offline: bool,
 }
 
-/// Parses, binds and plans. Errors are all findings of the first stage that found one.
+/// Parses, binds and plans. Errors are those of all stages at once, as far as one stage can go on without the other.
 pub fn plan(script: &Script, how: &How<'_>) -> Result<Front, Vec<Diagnostic>> {
-    let parsed = thalweg_sql::parse_script(&script.text)?;
     let mut context = BindContext::new(&script.name, &script.working_dir, how.registry);
     context.offline = how.offline;
     context.query_sink.clone_from(&how.query_sink);
-    let (bound, warnings) = thalweg_sql::bind_with_warnings(&parsed, &context)?;
+    plan_in_stages(script, &context).map_err(|found| {
+        let all = thalweg_sql::validate(&script.text, &context);
+        if all.iter().any(Diagnostic::is_error) { all } else { found }
+    })
+}
+
+fn plan_in_stages(script: &Script, context: &BindContext) -> Result<Front, Vec<Diagnostic>> {
+    let parsed = thalweg_sql::parse_script(&script.text)?;
+    let (bound, warnings) = thalweg_sql::bind_with_warnings(&parsed, context)?;
     let planned = thalweg_sql::plan_pipeline(&bound, &script.text)?;
     Ok(Front { bound, planned, warnings })
 }
