@@ -9,7 +9,7 @@ use crate::engine::{cores, ephemeral, start_ephemeral};
 use crate::exit::{Exit, Failure, stdout_is_terminal, talk};
 use crate::front::{How, Script, plan};
 use crate::live::follow::{Frame, as_lines, on_screen};
-use crate::live::sink::{LiveSink, Overflow};
+use crate::live::sink::{HELD_BYTES, LiveSink, Overflow};
 use crate::live::view::Shape;
 use crate::output::Format;
 use crate::output::rows::Layout;
@@ -48,7 +48,7 @@ pub fn run(args: DemoArgs) -> Result<Exit, Failure> {
     }
     let plain = args.plain || args.output.is_some() || !stdout_is_terminal();
     let overflow = if plain { Overflow::Wait } else { Overflow::DropOldest };
-    let sink = LiveSink::new(overflow, 100_000);
+    let sink = LiveSink::new(overflow, HELD_BYTES);
     let registry = DemoRegistry::new(f64::from(args.rate.unwrap_or(demo.rate)));
     let script = Script::text("demo", "demo", demo.sql)?;
     let how = How { registry: &registry, query_sink: Some(Arc::new(sink.clone())), offline: false };

@@ -16,7 +16,7 @@ use crate::engine::cores;
 use crate::exit::{Exit, Failure, talk};
 use crate::front::{Front, How, Script, plan};
 use crate::interrupt::Interrupts;
-use crate::live::sink::{LiveSink, Overflow};
+use crate::live::sink::{HELD_BYTES, LiveSink, Overflow};
 use crate::output::rows::{Layout, Printer};
 use crate::output::{Format, Report};
 use crate::progress::{Display, Sample};
@@ -114,7 +114,7 @@ impl RunHow {
 
 pub fn run(args: RunArgs, settings: &Settings) -> Result<Exit, Failure> {
     let script = Script::read(&args.file)?;
-    let rows = LiveSink::new(Overflow::Wait, 100_000);
+    let rows = LiveSink::new(Overflow::Wait, HELD_BYTES);
     let how = How { registry: &Connectors, query_sink: Some(Arc::new(rows.clone())), offline: false };
     let front = plan(&script, &how).map_err(|found| script.refuse(&found))?;
     script.show(&front.warnings);

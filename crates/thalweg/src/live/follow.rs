@@ -114,7 +114,7 @@ struct Status {
 fn compose(frame: &Frame, view: &View, status: &Status, (columns, rows): (usize, usize)) -> Vec<FrameLine> {
     let Status { sample, rate, skipped, ended } = status;
     let mut lines = vec![FrameLine::bold(frame.title.clone())];
-    let watermark = sample.watermark.and_then(instant).map_or_else(|| "none yet".into(), |at| at);
+    let watermark = sample.watermark.and_then(instant).unwrap_or_else(|| "none yet".into());
     let skipped = if *skipped > 0 { format!(" ({} too fast to show)", grouped(*skipped)) } else { String::new() };
     let state = if *ended { "  (input ended)" } else { "" };
     lines.push(FrameLine::plain(format!(

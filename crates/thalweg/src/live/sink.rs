@@ -3,7 +3,7 @@
 //! Every worker hands in its rows of an epoch; they become visible together when the last worker has. So a reader never
 //! sees half an epoch. Nothing is durable here: after a restart the result starts anew.
 //!
-//! Bounds: rows that are not taken ([`Published::take`]) are held up to `held_rows_max`. When that is reached a worker
+//! Bounds: rows that are not taken ([`Published::take`]) are held up to `held_bytes_max` (or one batch, if that is larger). When that is reached a worker
 //! waits (`Overflow::Wait`: the query slows down to the reader) or the oldest rows go (`Overflow::DropOldest`: a screen
 //! only needs the newest; what went is counted).
 
@@ -26,6 +26,9 @@ pub enum Overflow {
     DropOldest,
 }
 
+/// Enough for a burst, little beside what a pipeline holds anyway.
+pub const HELD_BYTES: usize = 32 << 20;
+
 /// The sink; clones share one result.
 #[derive(Debug, Clone)]
 pub struct LiveSink {
@@ -35,7 +38,7 @@ pub struct LiveSink {
 #[derive(Debug)]
 struct Shared {
     overflow: Overflow,
-    held_rows_max: usize,
+    held_bytes_max: usize,
     writers: AtomicUsize,
     state: Mutex<State>,
     /// Told when rows were taken or the reader left.
@@ -49,8 +52,7 @@ struct State {
     /// Epochs that not all workers have ended yet.
     staged: BTreeMap<u64, (usize, Vec<RecordBatch>)>,
     visible: VecDeque<RecordBatch>,
-    visible_rows: usize,
-    published_rows: u64,
+    visible_bytes: usize,
     skipped_rows: u64,
     schema: Option<SchemaRef>,
     closed: bool,
@@ -65,10 +67,10 @@ pub struct Published {
 }
 
 impl LiveSink {
-    pub fn new(overflow: Overflow, held_rows_max: usize) -> Self {
+    pub fn new(overflow: Overflow, held_bytes_max: usize) -> Self {
         let shared = Shared {
             overflow,
-            held_rows_max,
+            held_bytes_max,
             writers: AtomicUsize::new(0),
             state: Mutex::default(),
             taken: Condvar::new(),
@@ -84,7 +86,7 @@ impl LiveSink {
             let waited = self.shared.published.wait_timeout_while(state, patience, |state| state.visible.is_empty());
             state = waited.unwrap_or_else(|poison| poison.into_inner()).0;
         }
-        state.visible_rows = 0;
+        state.visible_bytes = 0;
         let published = Published {
             batches: state.visible.drain(..).collect(),
             skipped_rows: std::mem::take(&mut state.skipped_rows),
@@ -128,24 +130,24 @@ impl Shared {
             if state.closed {
                 return;
             }
-            state = self.make_room(state, batch.num_rows());
-            state.visible_rows += batch.num_rows();
-            state.published_rows += batch.num_rows() as u64;
+            let bytes = batch.get_array_memory_size();
+            state = self.make_room(state, bytes);
+            state.visible_bytes += bytes;
             state.visible.push_back(batch);
             self.published.notify_all();
         }
     }
 
-    fn make_room<'a>(&'a self, mut state: MutexGuard<'a, State>, rows: usize) -> MutexGuard<'a, State> {
-        while !state.visible.is_empty() && state.visible_rows + rows > self.held_rows_max && !state.closed {
+    fn make_room<'a>(&'a self, mut state: MutexGuard<'a, State>, bytes: usize) -> MutexGuard<'a, State> {
+        while !state.visible.is_empty() && state.visible_bytes + bytes > self.held_bytes_max && !state.closed {
             match self.overflow {
                 Overflow::Wait => {
                     state = self.taken.wait(state).unwrap_or_else(|poison| poison.into_inner());
                 }
                 Overflow::DropOldest => {
-                    let dropped = state.visible.pop_front().map_or(0, |batch| batch.num_rows());
-                    state.visible_rows -= dropped;
-                    state.skipped_rows += dropped as u64;
+                    let Some(dropped) = state.visible.pop_front() else { break };
+                    state.visible_bytes -= dropped.get_array_memory_size();
+                    state.skipped_rows += dropped.num_rows() as u64;
                 }
             }
         }
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn an_epoch_shows_when_every_worker_has_ended_it() {
         let io = tokio::runtime::Runtime::new().unwrap();
-        let sink = LiveSink::new(Overflow::Wait, 100);
+        let sink = LiveSink::new(Overflow::Wait, 1 << 20);
         let mut writers = writers(&sink, 2, &io);
         writers[0].write(batch(0..3)).unwrap();
         writers[0].epoch_end(publish(1)).map(drop).unwrap();
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn a_screen_drops_the_oldest_and_counts() {
         let io = tokio::runtime::Runtime::new().unwrap();
-        let sink = LiveSink::new(Overflow::DropOldest, 5);
+        let sink = LiveSink::new(Overflow::DropOldest, 1);
         let mut writers = writers(&sink, 1, &io);
         for epoch in 1..=3 {
             writers[0].write(batch(0..3)).unwrap();
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn a_reader_that_left_frees_the_waiting_worker() {
         let io = tokio::runtime::Runtime::new().unwrap();
-        let sink = LiveSink::new(Overflow::Wait, 3);
+        let sink = LiveSink::new(Overflow::Wait, 1);
         let mut writers = writers(&sink, 1, &io);
         let mut writer = writers.remove(0);
         let worker = std::thread::spawn(move || {

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure, stdout_is_terminal, talk};
 use crate::front::{Front, How, Script, plan};
 use crate::interrupt::signal;
 use crate::live::follow::{Frame, as_lines, on_screen};
-use crate::live::sink::{LiveSink, Overflow};
+use crate::live::sink::{HELD_BYTES, LiveSink, Overflow};
 use crate::live::view::Shape;
 use crate::output::Format;
 use crate::output::rows::{Layout, Printer};
@@ -103,9 +103,11 @@ impl Answerer {
         if emit != EmitPolicy::Default {
             return true;
         }
-        // What is sorted or cut is asked of the rows there are now.
+// What is sorted or cut is asked of the rows there are now.
         let limited = query.limit_clause.is_some() || query.order_by.is_some();
-        !limited && (uses(query).window || self.reads_endless_input(&query.to_string()))
+        // Files end, and so does what is read from them.
+        let declared = self.session.declarations.iter().any(|known| known.kind == Kind::Source);
+        !limited && (uses(query).window || declared && self.reads_endless_input(&query.to_string()))
     }
 
     fn reads_endless_input(&self, query: &str) -> bool {
@@ -140,7 +142,7 @@ impl Answerer {
 
     async fn stream(&mut self, statement: &str) -> Result<Exit, Failure> {
         let on_terminal = self.output.is_none() && stdout_is_terminal() && self.layout.format == Format::Table;
-        let sink = LiveSink::new(if on_terminal { Overflow::DropOldest } else { Overflow::Wait }, 100_000);
+        let sink = LiveSink::new(if on_terminal { Overflow::DropOldest } else { Overflow::Wait }, HELD_BYTES);
         let front = self.front(statement, &sink)?;
         let endless = is_endless(&front.planned.plan);
         let run = start(&front).await?;
