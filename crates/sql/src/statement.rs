@@ -39,6 +39,7 @@ pub fn fold(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are a handful per script")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
     CreateSource(CreateSource),

@@ -4,7 +4,7 @@
 //! what a pipeline would read. Every query opens what it reads anew and sees the data as it is then.
 
 mod catalog;
-mod ordinals;
+mod spelling;
 mod table;
 mod windows;
 
@@ -13,14 +13,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch, StringBuilder};
+use arrow::compute::cast as cast_array;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, col};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{self, ExprWithAlias, Ident, ObjectName, Spanned as _};
@@ -168,13 +170,20 @@ impl QuerySession {
     /// Starts a query.
     pub async fn query(&self, query: &ast::Query) -> Result<QueryResult, Vec<Diagnostic>> {
         let (planned, plan) = self.plan(query).await?;
-        self.run(planned, plan, query.span(), |frame| Ok(frame)).await
+        self.run(planned, plan, query.span(), Ok).await
     }
 
-    /// The plan of a query as rows of text; with ANALYZE the query runs.
+    /// The plan of a query, a line per row; with ANALYZE the query runs.
     pub async fn explain(&self, explain: &Explain) -> Result<QueryResult, Vec<Diagnostic>> {
         let (planned, plan) = self.plan(&explain.query).await?;
-        self.run(planned, plan, explain.query.span(), |frame| frame.explain(explain.verbose, explain.analyze)).await
+        let skipped = planned.skipped.clone();
+        let change = |frame: DataFrame| frame.explain(explain.verbose, explain.analyze);
+        let batches = self.run(planned, plan, explain.query.span(), change).await?.collect().await?;
+        let lines = plan_lines(&batches).map_err(|error| diagnostics_of(&error.into(), explain.query.span()))?;
+        let schema = lines.schema();
+        let rows = futures::stream::once(async move { Ok(lines) });
+        let rows = RecordBatchStreamAdapter::new(schema.clone(), rows);
+        Ok(QueryResult { schema, rows: Box::pin(rows), skipped })
     }
 
     async fn run(
@@ -261,6 +270,23 @@ impl QuerySession {
     fn files(&self) -> Files<'_> {
         Files { registry: self.registry.as_ref(), working_dir: &self.working_dir }
     }
+}
+
+/// Kind and text of plans, as the planner gives them, line by line.
+fn plan_lines(batches: &[RecordBatch]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let mut lines = StringBuilder::new();
+    for batch in batches {
+        let column = |index: usize| cast_array(batch.column(index), &DataType::Utf8);
+        let (kinds, plans) = (column(0)?, column(1)?);
+        for (kind, plan) in kinds.as_string::<i32>().iter().zip(plans.as_string::<i32>()) {
+            lines.append_value(format!("{}:", kind.unwrap_or_default().replace('_', " ")));
+            for line in plan.unwrap_or_default().lines() {
+                lines.append_value(format!("  {line}"));
+            }
+        }
+    }
+    let schema = Schema::new(vec![Field::new("plan", DataType::Utf8, false)]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(lines.finish())])
 }
 
 fn declared_name(statement: &Statement) -> Option<String> {
@@ -376,7 +402,8 @@ impl Planned {
         self.open_files(files, query)?;
         let mut query = query.clone();
         group_windows::rewrite(&mut query)?;
-        ordinals::write_out(&mut query);
+        spelling::write_out_numbers(&mut query);
+        spelling::name_columns(&mut query);
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let plan = SqlToRel::new(&self.catalog).sql_statement_to_plan(statement).and_then(windows::expand);
         plan.map_err(|error| diagnostics_of(&error, query.span()))

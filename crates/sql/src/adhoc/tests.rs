@@ -124,9 +124,26 @@ async fn sessions_remember_and_forget() {
 }
 
 #[tokio::test]
+async fn unnamed_columns_are_called_as_written() {
+    let session = session().await;
+    for (sql, expect) in [
+        ("SELECT k, avg(n), count(*), n + 1, s.n FROM s GROUP BY k, n", "k avg(n) count(*) n + 1 n"),
+        ("SELECT k, sum(n) FROM s GROUP BY k HAVING sum(n) > 1 ORDER BY sum(n), 2 LIMIT 1", "k sum(n)"),
+        ("SELECT max(n) FROM s UNION ALL SELECT 1", "max(n)"),
+        ("SELECT sum(n) OVER (PARTITION BY k ORDER BY ts) FROM s", "sum(n) OVER (PARTITION BY k ORDER BY ts)"),
+        ("SELECT unnest(ARRAY[1, 2]), n FROM s", "UNNEST(make_array(Int64(1),Int64(2))) n"),
+    ] {
+        let result = query_batch(&session, sql).await.unwrap_or_else(|found| panic!("{sql}: {found:?}"));
+        let names: Vec<String> = result.schema.fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names.join(" "), expect, "{sql}");
+        result.collect().await.unwrap_or_else(|found| panic!("{sql}: {found:?}"));
+    }
+}
+
+#[tokio::test]
 async fn explains() {
     let text = answer("EXPLAIN SELECT k FROM s").await;
-    assert!(text.contains("SourceExec: s (memory), columns=[k]"), "{text}");
+    assert!(text.contains("physical plan:/") && text.contains("SourceExec: s (memory), columns=[k]"), "{text}");
 }
 
 /// Windows as `start second-end second`, with a sum.

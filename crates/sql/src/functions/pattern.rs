@@ -9,14 +9,14 @@ use regex::{CaptureLocations, Regex};
 
 #[derive(Debug)]
 pub(super) enum Pattern {
-    Cut(Cut),
+    Cut(Box<Cut>),
     General(Regex),
 }
 
 impl Pattern {
     pub(super) fn new(pattern: &str) -> Result<Self, regex::Error> {
         match Cut::of(pattern) {
-            Some(cut) => Ok(Self::Cut(cut)),
+            Some(cut) => Ok(Self::Cut(Box::new(cut))),
             None => Regex::new(pattern).map(Self::General),
         }
     }
@@ -188,7 +188,7 @@ mod tests {
         #[test]
         fn cuts_equal_the_regular_expression(text in "[id=&aé?]{0,16}", group in 0_usize..4) {
             for pattern in CUTS {
-                let cut = Pattern::Cut(Cut::of(pattern).expect("a cut"));
+                let cut = Pattern::Cut(Box::new(Cut::of(pattern).expect("a cut")));
                 let regex = Pattern::General(Regex::new(pattern).expect("valid"));
                 let expect = regex.extract(&text, group, &mut regex.scratch());
                 prop_assert_eq!(cut.extract(&text, group, &mut None), expect, "{} on {} group {}", pattern, text, group);

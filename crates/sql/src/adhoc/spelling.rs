@@ -1,17 +1,49 @@
-//! `ORDER BY 2` over a grouped query, written out.
+//! Small rewrites of a query in front of the planner.
 //!
-//! Why: DataFusion 55 resolves the number to the name of the output column, then looks for that name among the grouping
-//! columns and refuses `SELECT upper(k), count(*) FROM t GROUP BY k ORDER BY 1`. The expression itself it understands.
+//! - `ORDER BY 2` over a grouped query is written out: DataFusion 55 resolves the number to the name of the output column,
+//!   then looks for that name among the grouping columns and refuses `SELECT upper(k), count(*) FROM t GROUP BY k ORDER BY 1`.
+//! - Columns without a name are called what they were written as: `avg(delay)`, not `avg(the/path/of/flights.ndjson.delay)`.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    Expr, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
 };
 
-/// Rewrites every grouped `SELECT` of the query that is ordered by numbers.
-pub(super) fn write_out(query: &mut Query) {
+/// Writes out the numbers in `ORDER BY` of every grouped `SELECT`.
+pub(super) fn write_out_numbers(query: &mut Query) {
     let _ = VisitMut::visit(query, &mut Writer);
+}
+
+/// Gives the unnamed columns of the result their text as name.
+pub(super) fn name_columns(query: &mut Query) {
+    name_columns_of(&mut query.body);
+}
+
+fn name_columns_of(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => select.projection.iter_mut().for_each(name_column),
+        // The first part gives a union its names.
+        SetExpr::SetOperation { left, .. } => name_columns_of(left),
+        SetExpr::Query(query) => name_columns_of(&mut query.body),
+        _ => {}
+    }
+}
+
+fn name_column(item: &mut SelectItem) {
+    let SelectItem::UnnamedExpr(expr) = item else { return };
+    if !matches!(
+        expr,
+        Expr::Function(_) | Expr::BinaryOp { .. } | Expr::Nested(_) | Expr::UnaryOp { .. } | Expr::Case { .. }
+    ) {
+        return;
+    }
+    // A set-returning function becomes several rows or columns; its names are its own.
+    let text = expr.to_string();
+    if text.to_lowercase().contains("unnest(") {
+        return;
+    }
+    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', text) };
 }
 
 struct Writer;
