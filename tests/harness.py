@@ -83,8 +83,15 @@ def read_ndjson(path):
 
 
 def multiset(rows):
-    """Rows in an order of their own, so that two lists compare as multisets."""
-    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+    """Rows in an order of their own, so that two lists compare as multisets.
+
+    Floats count to eleven digits: in which order workers add up decides the last ones.
+    """
+    return sorted(json.dumps({k: round_float(v) for k, v in row.items()}, sort_keys=True) for row in rows)
+
+
+def round_float(value):
+    return float(f"{value:.11g}") if isinstance(value, float) else value
 
 
 def kill(process):

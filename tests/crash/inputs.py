@@ -2,6 +2,7 @@
 import datetime
 import json
 import pathlib
+import re
 import shutil
 
 import harness
@@ -16,6 +17,15 @@ def earthquakes(folder, repeats):
     repeat_ndjson(folder, "earthquakes/feed/week.ndjson", repeats, ["occurred_at", "updated_at"], datetime.timedelta(days=7))
     shutil.copy(harness.EXAMPLES / "earthquakes/feed/relay.ndjson", folder / "examples/earthquakes/feed/relay.ndjson")
     return "earthquakes"
+
+
+def rides(folder, repeats):
+    """The generator is asked for more rows."""
+    copy_pipeline(folder, "rides")
+    script = pathlib.Path(folder) / "examples/rides/pipeline.sql"
+    longer = re.sub(r"rows = '(\d+)'", lambda found: f"rows = '{int(found[1]) * repeats}'", script.read_text())
+    script.write_text(longer)
+    return "rides"
 
 
 def repeat_ndjson(folder, name, repeats, times, shift):

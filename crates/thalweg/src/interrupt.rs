@@ -5,11 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, talk};
+
+/// Wrappers (`timeout`, `make`, shells) often deliver one Ctrl-C twice, to the process and to its group. What comes this soon
+/// after the first is the same one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Tells when the person asked to stop. Listening ends when this is dropped.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ impl Interrupts {
             told.flag.store(true, Ordering::Release);
             // A permit is stored if nobody waits yet, so an early signal is not lost.
             told.notify.notify_one();
+            tokio::time::sleep(SAME_SIGNAL).await;
             signal().await;
             talk("interrupted");
             std::process::exit(Exit::Interrupted as i32);
