@@ -103,7 +103,7 @@ impl Answerer {
         if emit != EmitPolicy::Default {
             return true;
         }
-// What is sorted or cut is asked of the rows there are now.
+        // What is sorted or cut is asked of the rows there are now.
         let limited = query.limit_clause.is_some() || query.order_by.is_some();
         // Files end, and so does what is read from them.
         let declared = self.session.declarations.iter().any(|known| known.kind == Kind::Source);
