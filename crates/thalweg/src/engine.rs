@@ -18,6 +18,14 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
+/// State a run may hold unless told otherwise: 75 % of the machine's memory, if the system tells how much there is.
+pub fn state_bytes_max() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024 / 4 * 3)
+}
+
 /// Options of a pipeline that keeps nothing. Call it inside the runtime.
 pub fn ephemeral(workers: usize, fingerprint: &str, sql: &str) -> RunOptions {
     let mut options = RunOptions::new(workers, tokio::runtime::Handle::current());

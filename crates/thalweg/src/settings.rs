@@ -42,6 +42,12 @@ pub const KEYS: &[Key] = &[
         default: "",
         about: "object store for checkpoints; unset: in data_dir",
     },
+    Key {
+        name: "run.state_limit_mib",
+        kind: Kind::Count,
+        default: "",
+        about: "MiB of state at which a run stops with an error; unset: 75 % of the machine's memory",
+    },
     Key { name: "sql.output", kind: Kind::Text, default: "table", about: "output format of the SQL shell" },
 ];
 

@@ -107,6 +107,7 @@ pub(crate) struct Driver {
     workers: usize,
     publish_interval: Duration,
     checkpoint_interval: Duration,
+    state_bytes_max: Option<u64>,
     next_epoch: u64,
     threads: Vec<thread::JoinHandle<()>>,
     /// Away while a checkpoint is being written.
@@ -136,6 +137,7 @@ impl Driver {
             workers: options.workers,
             publish_interval: options.publish_interval,
             checkpoint_interval: options.checkpoint_interval,
+            state_bytes_max: options.state_bytes_max,
             next_epoch,
             threads,
             coordinator: Some(coordinator),
@@ -190,6 +192,7 @@ impl Driver {
                 event = events.recv() => match event {
                     Some(Event::Ack(ack)) => {
                         if let Some(completed) = self.collect(ack) {
+                            self.check_state()?;
                             if self.kind_of(&completed).is_durable() {
                                 let mut coordinator = self.coordinator.take().expect("one checkpoint at a time");
                                 finishing = Some(tokio::spawn(async move {
@@ -260,6 +263,21 @@ impl Driver {
             self.shared.stall_nanos_max.fetch_max(stall, Ordering::Relaxed);
         }
         Some(completed)
+    }
+
+    /// Fails rather than growing until the system kills the process; the last checkpoint stays good.
+    fn check_state(&self) -> Result<(), EngineError> {
+        let held: u64 = self.shared.counters.nodes.iter().map(|node| node.state().0).sum();
+        match self.state_bytes_max.filter(|&max| held > max) {
+            None => Ok(()),
+            Some(max) => Err(EngineError::request(format!(
+                "the state of pipeline {} has grown to {} MiB, its limit is {} MiB (run.state_limit_mib); raise the limit, \
+                 or use smaller windows or fewer keys; the run goes on from its last checkpoint when it is started again",
+                self.shared.plan.name,
+                held >> 20,
+                max >> 20
+            ))),
+        }
     }
 
     fn kind_of(&self, completed: &Completed) -> BarrierKind {

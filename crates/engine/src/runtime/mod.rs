@@ -40,6 +40,8 @@ pub struct RunOptions {
     /// Results become visible so often in sinks that show them at once.
     pub publish_interval: Duration,
     pub checkpoint_interval: Duration,
+    /// State in memory at which the run fails instead of growing further; looked at once per epoch. `None`: no limit.
+    pub state_bytes_max: Option<u64>,
     /// `None`: nothing is kept, a restart begins from the start.
     pub store: Option<CheckpointStore>,
     pub fingerprint: String,
@@ -56,6 +58,7 @@ impl RunOptions {
             watch: false,
             publish_interval: Duration::from_millis(200),
             checkpoint_interval: Duration::from_secs(10),
+            state_bytes_max: None,
             store: None,
             fingerprint: String::new(),
             sql: String::new(),

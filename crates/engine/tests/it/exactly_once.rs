@@ -229,6 +229,18 @@ async fn threads_give_the_same_answer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_stops_when_its_state_passes_the_limit() {
+    let splits = vec![random_split(&mut fastrand::Rng::with_seed(7), 20_000)];
+    let options = RunOptions { state_bytes_max: Some(1), ..options(2, 64) };
+    let options = RunOptions { publish_interval: std::time::Duration::from_millis(1), ..options };
+    let Started::Running(mut run) = start(plan(&splits, 1, &TargetSink::default()), options).await.unwrap() else {
+        panic!("nothing has run before")
+    };
+    let error = run.wait().await.unwrap_err();
+    assert!(error.message.contains("run.state_limit_mib"), "{error}");
+}
+
 /// Crashes at a random fault point or inside a commit, then goes on with another parallelism, until it gets through.
 #[tokio::test]
 async fn crashes_and_rescaling_change_nothing() {

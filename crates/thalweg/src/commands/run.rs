@@ -105,6 +105,8 @@ impl RunHow {
         options.publish_interval = interval(self.publish_interval, script.publish_interval, "run.publish_interval");
         options.checkpoint_interval =
             interval(self.checkpoint_interval, script.checkpoint_interval, "run.checkpoint_interval");
+        let limit = settings.count("run.state_limit_mib").map(|mib| (mib as u64) << 20);
+        options.state_bytes_max = limit.or_else(crate::engine::state_bytes_max);
         options.store = store;
         options.fingerprint.clone_from(&front.planned.fingerprint);
         options.sql.clone_from(&front.planned.sql);
