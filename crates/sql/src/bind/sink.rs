@@ -95,6 +95,7 @@ impl Binder<'_> {
         }
         let taken = self.sink_mut(RESULT).is_some();
         let name = if taken { format!("{RESULT}_{}", self.pipeline.sinks.len()) } else { RESULT.to_string() };
+        self.written.insert(name.clone());
         self.pipeline.sinks.push(BoundSink { name, sink, queries: vec![query.query.clone()], emit: query.emit });
     }
 

@@ -107,7 +107,8 @@ impl Answerer {
         let limited = query.limit_clause.is_some() || query.order_by.is_some();
         // Files end, and so does what is read from them.
         let declared = self.session.declarations.iter().any(|known| known.kind == Kind::Source);
-        !limited && (uses(query).window || declared && self.reads_endless_input(&query.to_string()))
+        let uses = uses(query);
+        !limited && !uses.file && (uses.window || declared && self.reads_endless_input(&query.to_string()))
     }
 
     fn reads_endless_input(&self, query: &str) -> bool {

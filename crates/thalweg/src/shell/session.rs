@@ -114,11 +114,14 @@ impl Session {
 pub struct Uses {
     pub tables: BTreeSet<String>,
     pub window: bool,
+    /// A file is named in single quotes; only queries that end can read one.
+    pub file: bool,
 }
 
 pub fn uses(query: &ast::Query) -> Uses {
     let mut uses = Uses::default();
     let _ = ast::visit_relations(query, |name| {
+        uses.file |= name.0.iter().filter_map(|part| part.as_ident()).any(is_file);
         let name = last_part(name);
         uses.window |= WINDOWS.contains(&name.as_str());
         uses.tables.insert(name);
@@ -131,6 +134,7 @@ pub fn uses(query: &ast::Query) -> Uses {
             }
             // TABLE t inside a window function is a plain name there.
             ast::Expr::Identifier(ident) => {
+                uses.file |= is_file(ident);
                 uses.tables.insert(ident.value.to_lowercase());
             }
             _ => {}
@@ -138,6 +142,10 @@ pub fn uses(query: &ast::Query) -> Uses {
         ControlFlow::<()>::Continue(())
     });
     uses
+}
+
+fn is_file(ident: &ast::Ident) -> bool {
+    ident.quote_style == Some('\'')
 }
 
 fn last_part(name: &ast::ObjectName) -> String {
@@ -153,6 +161,14 @@ mod tests {
             Ask::Query(query, _) => *query,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn files_are_seen() {
+        for text in ["SELECT * FROM 'a.csv'", "SELECT * FROM TUMBLE(TABLE 'a.csv', DESCRIPTOR(at), INTERVAL '1' DAY)"] {
+            assert!(uses(&query(text)).file, "{text}");
+        }
+        assert!(!uses(&query("SELECT 'a.csv' FROM \"a.csv\"")).file);
     }
 
     #[test]
