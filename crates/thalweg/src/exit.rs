@@ -121,6 +121,7 @@ impl From<EngineError> for Failure {
             Some(io::ErrorKind::BrokenPipe) => return Self::silent(Exit::Ok),
             Some(io::ErrorKind::NotFound) => Exit::NotFound,
             Some(io::ErrorKind::PermissionDenied) => Exit::Denied,
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Exit::Failed,
             // Worth another try, but nobody failed to answer.
             Some(kind) if error.kind == ErrorKind::Retry && !is_about_reaching(kind) => Exit::Failed,
             _ => match error.kind {
@@ -144,6 +145,7 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let exit = match find_io(&error).map(io::Error::kind) {
             Some(io::ErrorKind::PermissionDenied) => Exit::Denied,
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Exit::Failed,
             _ => match error.kind() {
                 thalweg_state::ErrorKind::Retry => Exit::Unreachable,
                 thalweg_state::ErrorKind::FixRequest => Exit::Validation,
